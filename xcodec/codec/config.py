@@ -1,0 +1,282 @@
+"""What a codec is made of, as frozen dataclasses that check themselves.
+
+The config travels inside every checkpoint, so a folder of weights always knows how to rebuild its network.
+Everything the paper fixes (16 kHz, strides 8·5·4·2, 8 codebooks of 1024) is a default here, not a constant in the
+code: a 24 kHz or a 25 Hz codec is another config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+TEACHER_KINDS = ("hubert", "wavlm", "wav2vec2", "whisper")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be built, said in one line."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class DacConfig:
+    """The paper's acoustic halves: DAC's convolutional encoder and decoder, which run at sample rate."""
+
+    width: int = 256
+    """Channels of the acoustic features, out of the encoder and into the decoder (the release's ``D``)."""
+    encoder_width: int = 64
+    """Channels of the encoder's first layer; each stride doubles them."""
+    decoder_width: int = 1024
+    """Channels of the decoder's first layer; each stride halves them."""
+    kind: str = "dac"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "encoder_width", "decoder_width"):
+            _require(getattr(self, name) > 0, f"acoustic.{name} must be positive, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """Acoustic halves that run at frame rate: ConvNeXt on a short-time spectrum, tens of times cheaper on a CPU."""
+
+    width: int = 256
+    """Channels of the acoustic features, out of the encoder and into the decoder."""
+    encoder_width: int = 256
+    """Channels inside the encoder's blocks."""
+    encoder_layers: int = 4
+    decoder_width: int = 384
+    """Channels inside the decoder's blocks."""
+    decoder_layers: int = 8
+    expansion: int = 3
+    """Inner width of a block over its outer width."""
+    window_hops: int = 2
+    """Length of the analysis and synthesis window, in hops; 2 is the shortest that overlaps everywhere."""
+    kind: str = "spectral"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "width",
+            "encoder_width",
+            "encoder_layers",
+            "decoder_width",
+            "decoder_layers",
+            "expansion",
+        ):
+            _require(getattr(self, name) > 0, f"acoustic.{name} must be positive, not {getattr(self, name)}")
+        _require(
+            self.window_hops >= 2 and self.window_hops % 2 == 0,
+            f"acoustic.window_hops must be an even number of at least 2, not {self.window_hops}",
+        )
+
+
+AcousticConfig = DacConfig | SpectralConfig
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The frozen pre-trained encoder whose features the codec must carry (paper §3.1)."""
+
+    architecture: dict[str, Any] = field(default_factory=lambda: {"model_type": "hubert"})
+    """The ``transformers`` config of the network: ``model_type`` and whatever differs from that type's defaults."""
+    source: str | None = None
+    """Where the pre-trained weights come from when training starts: a hub name or a folder. A checkpoint carries
+    its teacher, so loading one never reads this."""
+    sample_rate: int = 16000
+    """What the teacher hears, in Hz; the waveform is resampled to it."""
+    padding: int = 160
+    """Zeros before and after the waveform, in the teacher's samples. 160 makes the frames of a wav2vec-style
+    stack (window 400, hop 320) as many as the codec's, and centres them."""
+    layers: str | int = "mean"
+    """``mean`` of all hidden states, the input embedding included (the paper), or the index of one of them."""
+
+    window: float | None = None
+    """Seconds the teacher hears at a time, on a grid that starts with the clip. ``None``: the whole clip at once, as
+    the paper does. With windows the cost is linear in the clip's length, and a frame's features depend on nothing
+    beyond its window and ``context``, so hours can be encoded piece by piece to exactly the same codes."""
+    context: float = 1.0
+    """Seconds heard on either side of a window, whose features are thrown away."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.kind in TEACHER_KINDS,
+            f"teacher.architecture.model_type is {self.kind!r}; known: {', '.join(TEACHER_KINDS)}",
+        )
+        _require(self.sample_rate > 0, f"teacher.sample_rate must be positive, not {self.sample_rate}")
+        _require(self.padding >= 0, f"teacher.padding must not be negative, not {self.padding}")
+        _require(self.window is None or self.window > 0, f"teacher.window must be positive, not {self.window}")
+        _require(self.context >= 0, f"teacher.context must not be negative, not {self.context}")
+        _require(
+            self.layers == "mean" or (isinstance(self.layers, int) and not isinstance(self.layers, bool)),
+            f"teacher.layers must be 'mean' or the index of a hidden state, not {self.layers!r}",
+        )
+
+    @property
+    def kind(self) -> str:
+        """The ``transformers`` model type."""
+        return str(self.architecture.get("model_type"))
+
+
+@dataclass(frozen=True)
+class SemanticConfig:
+    """The semantic branch: a teacher, an encoder before the quantiser and a decoder after it (paper §3.2)."""
+
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    blocks: int = 2
+    """Blocks of the semantic encoder and of the decoder; each has two residual units."""
+    width: int | None = None
+    """Channels of the semantic features; ``None`` takes the teacher's, as the paper does."""
+
+    def __post_init__(self) -> None:
+        _require(self.width is None or self.width > 0, f"semantic.width must be positive or null, not {self.width}")
+        _require(self.blocks > 0, f"semantic.blocks must be positive, not {self.blocks}")
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """Residual vector quantisation with codebooks that follow the data by exponential moving averages."""
+
+    codebooks: int = 8
+    codebook_size: int = 1024
+    width: int = 1024
+    """Channels of what is quantised (the release: acoustic 256 + semantic 768)."""
+    code_width: int | None = None
+    """Channels of the codes themselves: each level projects to this width and back (DAC's factorised codes);
+    ``None`` quantises at full width, as the paper does."""
+    decay: float = 0.99
+    """Of the moving averages, per training step."""
+    revive_below: float = 0.05
+    """A code used less than this fraction of an even share is drawn anew from the batch. (The release's threshold
+    is 2 uses per step, which is above the even share of its own batches.)"""
+    kmeans_iterations: int = 50
+    """Of the initialisation on the first training batch."""
+
+    def __post_init__(self) -> None:
+        for name in ("codebooks", "width", "kmeans_iterations"):
+            _require(getattr(self, name) > 0, f"quantizer.{name} must be positive, not {getattr(self, name)}")
+        _require(self.codebook_size > 1, f"quantizer.codebook_size must exceed 1, not {self.codebook_size}")
+        _require(
+            self.code_width is None or self.code_width > 0,
+            f"quantizer.code_width must be positive or null, not {self.code_width}",
+        )
+        _require(0 < self.decay < 1, f"quantizer.decay must lie between 0 and 1, not {self.decay}")
+        _require(0 <= self.revive_below < 1, f"quantizer.revive_below must lie in [0, 1), not {self.revive_below}")
+
+
+@dataclass(frozen=True)
+class XCodecConfig:
+    """A whole codec. ``XCodecConfig()`` is the paper's X-Codec with HuBERT-base."""
+
+    name: str = "xcodec"
+    """Written into every ``.xc`` file, so that a wrong model is noticed at decoding."""
+    sample_rate: int = 16000
+    """Of the audio in and out, in Hz."""
+    strides: tuple[int, ...] = (8, 5, 4, 2)
+    """Of the acoustic halves; their product is the hop, in samples per frame."""
+    acoustic: AcousticConfig = field(default_factory=DacConfig)
+    semantic: SemanticConfig | None = field(default_factory=SemanticConfig)
+    """``None`` is the paper's acoustic baseline: no teacher, no semantic loss."""
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    bandwidth_codebooks: tuple[int, ...] = (1, 2, 3, 4, 8)
+    """The numbers of codebooks that are trained for; each is one bandwidth."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
+        object.__setattr__(self, "bandwidth_codebooks", tuple(self.bandwidth_codebooks))
+        _require(self.sample_rate > 0, f"sample_rate must be positive, not {self.sample_rate}")
+        _require(
+            len(self.strides) > 0 and all(stride > 0 for stride in self.strides),
+            f"strides must be one or more positive numbers, not {list(self.strides)}",
+        )
+        counts = self.bandwidth_codebooks
+        _require(
+            len(counts) > 0 and counts == tuple(sorted(set(counts))) and counts[0] >= 1,
+            f"bandwidth_codebooks must rise from at least 1, not {list(counts)}",
+        )
+        _require(
+            counts[-1] <= self.quantizer.codebooks,
+            f"bandwidth_codebooks asks for {counts[-1]} codebooks; quantizer.codebooks is {self.quantizer.codebooks}",
+        )
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.strides)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def bandwidths(self) -> tuple[float, ...]:
+        """Bitrates in kbit/s, lowest first: codebooks × bits per code × frames per second.
+
+        >>> XCodecConfig().bandwidths
+        (0.5, 1.0, 1.5, 2.0, 4.0)
+        """
+        per_codebook = math.log2(self.quantizer.codebook_size) * self.frame_rate / 1000
+        return tuple(round(count * per_codebook, 4) for count in self.bandwidth_codebooks)
+
+    def codebooks_for(self, bandwidth: float | None) -> int:
+        """Number of codebooks at a bandwidth in kbit/s; ``None`` means the highest.
+
+        Raises:
+            ValueError: the model has no such bandwidth; the message lists those it has.
+
+        >>> XCodecConfig().codebooks_for(2)
+        4
+        """
+        if bandwidth is None:
+            return self.bandwidth_codebooks[-1]
+        for count, available in zip(self.bandwidth_codebooks, self.bandwidths, strict=True):
+            if math.isclose(bandwidth, available, rel_tol=1e-3):
+                return count
+        choices = ", ".join(f"{available:g}" for available in self.bandwidths)
+        raise ValueError(f"{self.name} has no bandwidth of {bandwidth} kbps; it has {choices}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> XCodecConfig:
+        """The inverse of :meth:`to_dict`; missing fields take their defaults.
+
+        Raises:
+            ConfigError: an unknown field, or a value that cannot be.
+
+        >>> XCodecConfig.from_dict(XCodecConfig().to_dict()) == XCodecConfig()
+        True
+        """
+        values = dict(values)
+        if "acoustic" in values:
+            acoustic = dict(values["acoustic"])
+            kinds: dict[str, type[Any]] = {"dac": DacConfig, "spectral": SpectralConfig}
+            kind = acoustic.get("kind", "dac")
+            _require(kind in kinds, f"acoustic.kind is {kind!r}; known: {', '.join(kinds)}")
+            values["acoustic"] = _build(kinds[kind], acoustic, "acoustic.")
+        if values.get("semantic") is not None:
+            semantic = dict(values["semantic"])
+            if "teacher" in semantic:
+                semantic["teacher"] = _build(TeacherConfig, semantic["teacher"], "semantic.teacher.")
+            values["semantic"] = _build(SemanticConfig, semantic, "semantic.")
+        if "quantizer" in values:
+            values["quantizer"] = _build(QuantizerConfig, values["quantizer"], "quantizer.")
+        return _build(cls, values, "")
+
+
+def _build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """``cls(**values)``, with an unknown field named by its full path and the known ones listed."""
+    known = [each.name for each in dataclasses.fields(cls)]
+    for name in values:
+        _require(name in known, f"unknown config field {where}{name}; known here: {', '.join(known)}")
+    try:
+        return cls(**values)
+    except TypeError as error:  # a string where a number belongs, a number where a list belongs
+        raise ConfigError(f"config {where.rstrip('.') or 'root'}: {error}") from error

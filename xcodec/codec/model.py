@@ -1,0 +1,234 @@
+"""X-Codec (arXiv 2408.17175). START HERE.
+
+    waveform ─┬─ acoustic encoder ──────────────┐
+              │                                 ├─ prior ─ residual vector quantiser ─┬─ acoustic decoder ─ waveform
+              └─ teacher ─ semantic encoder ────┘                                     └─ semantic decoder ─ teacher's
+                (frozen)                                                                                    features
+
+The point of the paper is the two places where meaning enters. *Before* the quantiser, features of a frozen pre-trained
+encoder (the teacher) stand beside the acoustic ones, so the codes can say what was said. *After* it, a decoder must
+rebuild the teacher's features from the codes, so they do say it. Take the lower rows away (``semantic=None`` in the
+config) and what is left is the paper's acoustic baseline.
+
+Shapes here and everywhere: B batch, T samples, F frames, K codebooks, D channels. One frame is ``hop_length`` samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .acoustic import DacDecoder, DacEncoder
+from .config import DacConfig, XCodecConfig
+from .quantize import Quantized, ResidualVectorQuantizer
+from .semantic import SemanticDecoder, SemanticEncoder
+from .spectral import SpectralDecoder, SpectralEncoder
+from .teacher import Teacher
+
+
+@dataclass
+class Latents:
+    """What the quantiser is given, and where it came from."""
+
+    values: Tensor
+    """[B, D, F]: acoustic and semantic features, mixed."""
+    teacher: Tensor | None
+    """[B, D, F]: the teacher's features, or None in the acoustic baseline."""
+
+
+@dataclass
+class CodecOutput:
+    """Everything a training step needs of one pass through the codec."""
+
+    audio: Tensor
+    """[B, 1, T]."""
+    codes: Tensor | None
+    """int64 [B, K, F]; None when the pass skipped the quantiser."""
+    commitment: Tensor
+    """Scalar: see :class:`~xcodec.codec.quantize.Quantized`."""
+    semantic: Tensor | None
+    """[B, D, F]: the teacher's features as rebuilt from the codes; None in the acoustic baseline."""
+    teacher: Tensor | None
+    """[B, D, F]: the teacher's features themselves, the target of ``semantic``."""
+
+
+class XCodec(nn.Module):
+    """The codec: :meth:`encode` and :meth:`decode` to use it, :meth:`forward` to train it."""
+
+    def __init__(self, config: XCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        acoustic, strides, width = config.acoustic, config.strides, config.quantizer.width
+        if isinstance(acoustic, DacConfig):
+            self.acoustic_encoder: nn.Module = DacEncoder(acoustic, strides)
+            self.acoustic_decoder: nn.Module = DacDecoder(acoustic, strides)
+        else:
+            self.acoustic_encoder = SpectralEncoder(acoustic, config.hop_length)
+            self.acoustic_decoder = SpectralDecoder(acoustic, config.hop_length)
+        self.teacher: Teacher | None = None
+        semantic_width = 0
+        if config.semantic is not None:
+            self.teacher = Teacher(config.semantic.teacher, config.sample_rate)
+            teacher_width, blocks = self.teacher.width, config.semantic.blocks
+            semantic_width = config.semantic.width or teacher_width
+            self.semantic_encoder = SemanticEncoder(teacher_width, semantic_width, blocks)
+            self.semantic_decoder = SemanticDecoder(semantic_width, teacher_width, blocks)
+            self.to_semantic = nn.Linear(width, semantic_width)
+        self.prior = nn.Linear(acoustic.width + semantic_width, width)
+        self.quantizer = ResidualVectorQuantizer(config.quantizer)
+        self.to_acoustic = nn.Linear(width, acoustic.width)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio in and out, in Hz."""
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.config.frame_rate
+
+    @property
+    def bandwidths(self) -> tuple[float, ...]:
+        """What :meth:`encode` offers, in kbit/s, lowest first."""
+        return self.config.bandwidths
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries per codebook; codes lie in [0, codebook_size)."""
+        return self.config.quantizer.codebook_size
+
+    @torch.inference_mode()
+    def encode(
+        self, wav: Tensor, bandwidth: float | None = None, lengths: Sequence[int] | Tensor | None = None
+    ) -> Tensor:
+        """Audio to codes.
+
+        A clip gets the same codes alone and in any batch: what lies beyond its own length is cut off, and each clip
+        passes through the network by itself. (Masking a padded batch instead is what others do. It is faster on a
+        GPU, but wrong for teachers that normalise over time, and where it is right, rounding still differs with the
+        batch's shape, which flips codes that are nearly tied. docs/batching.md has the measurements.)
+
+        Args:
+            wav: float [B, 1, T] or [T], in [-1, 1], at ``sample_rate``.
+            bandwidth: kbit/s, one of ``bandwidths``; the highest by default.
+            lengths: samples of each clip in a padded batch; ``None`` means all T.
+
+        Returns:
+            int64 [B, K, F]: F = ceil(T / hop_length). A clip of n samples has ceil(n / hop_length) frames, and zeros
+            after them.
+
+        Raises:
+            ValueError: a bandwidth the model lacks, or a shape, type or length that cannot be.
+        """
+        codebooks = self.config.codebooks_for(bandwidth)
+        clips = self._clips(wav, lengths)
+        frames = -(-wav.shape[-1] // self.hop_length)
+        codes = torch.zeros(len(clips), codebooks, frames, dtype=torch.int64, device=wav.device)
+        for row, clip in zip(codes, clips, strict=True):
+            latents = self.latents(self.pad_to_frames(clip[None])).values
+            row[:, : latents.shape[2]] = self.quantizer.encode(latents, codebooks)[0]
+        return codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes int64 [B, K, F] (or [K, F]) to audio float [B, 1, F × hop_length].
+
+        Any K from 1 to the model's number of codebooks will do: it is the bandwidth.
+
+        Raises:
+            ValueError: a shape that cannot be, or a code outside the codebook.
+        """
+        if codes.dim() == 2:
+            codes = codes[None]
+        if codes.dim() != 3 or codes.is_floating_point() or 0 in codes.shape:
+            raise ValueError(f"codes must be integers [B, K, F], none of them empty; got {_describe(codes)}")
+        if codes.shape[1] > self.config.quantizer.codebooks:
+            raise ValueError(
+                f"{codes.shape[1]} codebooks given, but {self.config.name} has {self.config.quantizer.codebooks}"
+            )
+        low, high = int(codes.min()), int(codes.max())
+        if low < 0 or high >= self.codebook_size:
+            raise ValueError(f"codes must lie in [0, {self.codebook_size}); got {low} … {high}")
+        return self.synthesise(self.quantizer.decode(codes.long()))
+
+    def forward(self, wav: Tensor, codebooks: Tensor | None) -> CodecOutput:
+        """One training pass; in training mode it updates the codebooks, once.
+
+        Args:
+            wav: float [B, 1, T], T a multiple of ``hop_length``.
+            codebooks: int64 [B], the number each clip is quantised with. ``None`` skips the quantiser, to warm up the
+                network as a plain autoencoder before there are codebooks.
+        """
+        latents = self.latents(wav)
+        quantized = Quantized(latents.values, None, latents.values.new_zeros(()))
+        if codebooks is not None:
+            with torch.autocast(wav.device.type, enabled=False):  # moving averages and distances want float32
+                quantized = self.quantizer(latents.values.float(), codebooks)
+        return CodecOutput(
+            audio=self.synthesise(quantized.values),
+            codes=quantized.codes,
+            commitment=quantized.commitment,
+            semantic=self.reconstruct_semantics(quantized.values) if self.teacher is not None else None,
+            teacher=latents.teacher,
+        )
+
+    def latents(self, wav: Tensor) -> Latents:
+        """What is quantised, of whole frames [B, 1, F × hop_length]."""
+        features = self.acoustic_encoder(wav)
+        teacher = None
+        if self.teacher is not None:
+            teacher = self.teacher(wav, features.shape[2])
+            features = torch.cat([features, self.semantic_encoder(teacher)], dim=1)
+        return Latents(_pointwise(self.prior, features), teacher)
+
+    def synthesise(self, quantized: Tensor) -> Tensor:
+        """Quantised latents [B, D, F] -> audio [B, 1, F × hop_length]."""
+        return self.acoustic_decoder(_pointwise(self.to_acoustic, quantized))
+
+    def reconstruct_semantics(self, quantized: Tensor) -> Tensor:
+        """Quantised latents [B, D, F] -> the teacher's features [B, D, F], as far as the codes tell them."""
+        return self.semantic_decoder(_pointwise(self.to_semantic, quantized))
+
+    def pad_to_frames(self, wav: Tensor) -> Tensor:
+        """Zeros after [..., T] up to a whole number of frames.
+
+        With a hop of 320, 700 samples become 960, three frames. The release does not pad, so that for 232 of 320
+        remainders its two branches disagree on the number of frames.
+        """
+        return F.pad(wav, (0, -wav.shape[-1] % self.hop_length))
+
+    def _clips(self, wav: Tensor, lengths: Sequence[int] | Tensor | None) -> list[Tensor]:
+        """The rows of a checked batch, each [1, n] without what lies beyond its length."""
+        if wav.dim() == 1:
+            wav = wav[None, None]
+        if wav.dim() != 3 or wav.shape[1] != 1 or not wav.is_floating_point() or 0 in wav.shape:
+            raise ValueError(f"audio must be floating point [B, 1, T] or [T], and not empty; got {_describe(wav)}")
+        samples = [wav.shape[2]] * len(wav) if lengths is None else [int(length) for length in lengths]
+        if len(samples) != len(wav) or not all(1 <= length <= wav.shape[2] for length in samples):
+            raise ValueError(
+                f"lengths must give each of the {len(wav)} clips 1 … {wav.shape[2]} samples; got {samples}"
+            )
+        clips = [clip[:, :length] for clip, length in zip(wav, samples, strict=True)]
+        for index, clip in enumerate(clips):
+            if not clip.isfinite().all():
+                raise ValueError(f"clip {index} has samples that are NaN or infinite; audio must be finite")
+        return clips
+
+
+def _pointwise(linear: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer on the channels of every frame: [B, D, F] -> [B, D', F]."""
+    return linear(x.transpose(1, 2)).transpose(1, 2)  # (B, D, F) -> (B, F, D) -> (B, D', F)
+
+
+def _describe(x: Tensor) -> str:
+    return f"{x.dtype} {list(x.shape)}".removeprefix("torch.")
