@@ -1,0 +1,1 @@
+"""Audio to train on: manifests of recordings, and an endless, resumable stream of random crops from them."""
