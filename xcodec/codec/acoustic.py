@@ -96,6 +96,7 @@ class DacDecoder(nn.Module):
 
     def __init__(self, config: DacConfig, strides: tuple[int, ...]) -> None:
         super().__init__()
+        strides = config.decoder_strides or strides
         channels = [config.decoder_width // 2**depth for depth in range(len(strides) + 1)]
         self.layers = nn.Sequential(
             weight_norm(nn.Conv1d(config.width, channels[0], 7, padding=3)),

@@ -34,19 +34,23 @@ class DacConfig:
     """Channels of the encoder's first layer; each stride doubles them."""
     decoder_width: int = 1024
     """Channels of the decoder's first layer; each stride halves them."""
+    decoder_strides: tuple[int, ...] | None = None
+    """Of the decoder, first layer first; ``None``: the encoder's in the encoder's order, as in the release."""
     kind: str = "dac"
 
     def __post_init__(self) -> None:
+        if self.decoder_strides is not None:
+            object.__setattr__(self, "decoder_strides", tuple(self.decoder_strides))
         for name in ("width", "encoder_width", "decoder_width"):
             _require(getattr(self, name) > 0, f"acoustic.{name} must be positive, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class SpectralConfig:
-    """Acoustic halves that run at frame rate: ConvNeXt on a short-time spectrum, tens of times cheaper on a CPU."""
+    """Acoustic halves that run at frame rate: ConvNeXt around an MDCT, tens of times cheaper on a CPU."""
 
-    width: int = 256
-    """Channels of the acoustic features, out of the encoder and into the decoder."""
+    width: int = 320
+    """Channels of the acoustic features, out of the encoder and into the decoder; the hop, to begin lossless."""
     encoder_width: int = 256
     """Channels inside the encoder's blocks."""
     encoder_layers: int = 4
@@ -55,24 +59,11 @@ class SpectralConfig:
     decoder_layers: int = 8
     expansion: int = 3
     """Inner width of a block over its outer width."""
-    window_hops: int = 2
-    """Length of the analysis and synthesis window, in hops; 2 is the shortest that overlaps everywhere."""
     kind: str = "spectral"
 
     def __post_init__(self) -> None:
-        for name in (
-            "width",
-            "encoder_width",
-            "encoder_layers",
-            "decoder_width",
-            "decoder_layers",
-            "expansion",
-        ):
+        for name in ("width", "encoder_width", "encoder_layers", "decoder_width", "decoder_layers", "expansion"):
             _require(getattr(self, name) > 0, f"acoustic.{name} must be positive, not {getattr(self, name)}")
-        _require(
-            self.window_hops >= 2 and self.window_hops % 2 == 0,
-            f"acoustic.window_hops must be an even number of at least 2, not {self.window_hops}",
-        )
 
 
 AcousticConfig = DacConfig | SpectralConfig
@@ -184,18 +175,27 @@ class XCodecConfig:
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     bandwidth_codebooks: tuple[int, ...] = (1, 2, 3, 4, 8)
     """The numbers of codebooks that are trained for; each is one bandwidth."""
+    nominal_bandwidths: tuple[float, ...] | None = None
+    """What the bandwidths are called, in kbit/s, where that is not their exact bitrate: a codec of ``transformers`` may
+    call two codebooks of 0.3 kbit/s a bandwidth of 0.7."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strides", tuple(self.strides))
         object.__setattr__(self, "bandwidth_codebooks", tuple(self.bandwidth_codebooks))
+        if self.nominal_bandwidths is not None:
+            object.__setattr__(self, "nominal_bandwidths", tuple(self.nominal_bandwidths))
         _require(self.sample_rate > 0, f"sample_rate must be positive, not {self.sample_rate}")
         _require(
             len(self.strides) > 0 and all(stride > 0 for stride in self.strides),
             f"strides must be one or more positive numbers, not {list(self.strides)}",
         )
+        _require(
+            self.acoustic.kind == "dac" or self.hop_length % 2 == 0,
+            f"spectral halves need an even hop; strides {list(self.strides)} make {self.hop_length}",
+        )
         counts = self.bandwidth_codebooks
         _require(
-            len(counts) > 0 and counts == tuple(sorted(set(counts))) and counts[0] >= 1,
+            len(counts) > 0 and counts[0] >= 1 and counts == tuple(sorted(counts)),
             f"bandwidth_codebooks must rise from at least 1, not {list(counts)}",
         )
         _require(
@@ -220,6 +220,8 @@ class XCodecConfig:
         >>> XCodecConfig().bandwidths
         (0.5, 1.0, 1.5, 2.0, 4.0)
         """
+        if self.nominal_bandwidths is not None:
+            return self.nominal_bandwidths
         per_codebook = math.log2(self.quantizer.codebook_size) * self.frame_rate / 1000
         return tuple(round(count * per_codebook, 4) for count in self.bandwidth_codebooks)
 

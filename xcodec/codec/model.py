@@ -81,6 +81,16 @@ class XCodec(nn.Module):
         self.prior = nn.Linear(acoustic.width + semantic_width, width)
         self.quantizer = ResidualVectorQuantizer(config.quantizer)
         self.to_acoustic = nn.Linear(width, acoustic.width)
+        self._mix_nothing_yet(acoustic.width)
+
+    @torch.no_grad()
+    def _mix_nothing_yet(self, acoustic_width: int) -> None:
+        """Start the linear layers around the quantiser as identities: what goes in beside each other comes out so."""
+        nn.init.eye_(self.prior.weight)
+        nn.init.eye_(self.to_acoustic.weight)
+        if self.teacher is not None:
+            self.to_semantic.weight.zero_()
+            nn.init.eye_(self.to_semantic.weight[:, acoustic_width:])
 
     @property
     def sample_rate(self) -> int:

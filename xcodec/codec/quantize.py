@@ -53,6 +53,7 @@ class Codebook(nn.Module):
         self.register_buffer("sums", torch.zeros(size, width))  # [N, D]: sum of the choosers, moving average
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))  # 0: not initialised yet
 
+    @torch.no_grad()
     def nearest(self, points: Tensor) -> Tensor:
         """[M, D] -> int64 [M]: the entry at the smallest Euclidean distance."""
         # |x - e|² without |x|², which is the same for every entry

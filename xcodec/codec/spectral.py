@@ -1,10 +1,14 @@
-"""Acoustic halves that run at frame rate: a short-time Fourier transform, ConvNeXt blocks, and its inverse.
+"""Acoustic halves that run at frame rate: a modified discrete cosine transform (MDCT) with ConvNeXt blocks around it.
 
 DAC works at sample rate, where most of its time goes. Here everything learnt happens once per frame, as in Vocos
-(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. The transform is fixed: frames of the
-waveform times a matrix, so it exports and chunks like any other linear layer.
+(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. The transform is fixed: frames of the waveform
+times a matrix, as many coefficients as samples, and it inverts exactly.
 
-With a hop of 320 and a window of two hops, frame f sees the samples from 320·f − 160 to 320·f + 480:
+Both halves begin as the plain transform: their learnt part adds to it and starts at zero. So before the first training
+step, with codebooks placed by k-means, this already is a working transform codec (docs/xcodec-mini.md has the measure),
+and training goes on from there.
+
+With a hop of 320, frame f sees the samples from 320·f − 160 to 320·f + 480, half of them shared with its neighbours:
 
     samples    0         320         640         960
     frame 0  ──┼────┐
@@ -14,16 +18,18 @@ With a hop of 320 and a window of two hops, frame f sees the samples from 320·f
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import SpectralConfig
 
-COMPRESSION = 0.3
-"""Exponent of the magnitudes that the encoder sees: loudness, roughly, and no frame drowns another."""
-LOUDEST = 6.0
-"""Largest natural logarithm of a magnitude that the decoder may ask for; full-scale tones lie near 5."""
+LOUDNESS = 3.0
+"""Gain before compression, which brings the coefficients of speech to about one."""
+FLOOR = 1e-5
+"""Added to squared coefficients, so that compression has a finite slope at zero."""
 
 
 class ConvNeXtBlock(nn.Module):
@@ -45,58 +51,66 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Features in, features out, frame for frame: an embedding, ConvNeXt blocks, a linear layer."""
+    """A linear map of each frame, which starts as the identity, plus ConvNeXt blocks, which start as zero."""
 
     def __init__(self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int) -> None:
         super().__init__()
+        self.skip = nn.Linear(channels_in, channels_out, bias=False)
+        nn.init.eye_(self.skip.weight)  # where there are fewer channels out than in, the lowest pass
         self.embed = nn.Conv1d(channels_in, width, 3, padding=1)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion) for _ in range(layers)))
         self.last_norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, channels_out)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, F] -> [B, F, C']."""
-        x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)  # (B, C, F) -> (B, F, C) -> (B, C, F)
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, F, C] -> [B, F, C']."""
+        x = self.embed(frames.transpose(1, 2))  # (B, F, C) -> (B, C, F)
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)  # (B, C, F) -> (B, F, C) -> (B, C, F)
         x = self.blocks(x).transpose(1, 2)  # (B, C, F) -> (B, F, C)
-        return self.project(self.last_norm(x))
+        return self.skip(frames) + self.project(self.last_norm(x))
 
 
-class FourierFrames(nn.Module):
-    """Waveform to spectra and back; with the sine window on both sides the round trip is exact."""
+class Mdct(nn.Module):
+    """Waveform to compressed MDCT coefficients and back, exactly.
 
-    def __init__(self, hop_length: int, window_hops: int) -> None:
+    Compression takes the square root of each coefficient and keeps its sign: quiet bands then count for something in
+    the quantiser's distances, as they do for the ear.
+    """
+
+    def __init__(self, hop_length: int) -> None:
         super().__init__()
         self.hop_length = hop_length
-        self.window_hops = window_hops
-        length = hop_length * window_hops
-        self.bins = length // 2 + 1
-        time = torch.arange(length, dtype=torch.float64)
-        # The squares of the overlapping windows add up to one at every sample.
-        window = torch.sin(torch.pi * (time + 0.5) / length) * (2 / window_hops) ** 0.5
-        phase = 2 * torch.pi * torch.outer(time, torch.arange(self.bins)) / length
-        forward = torch.cat([phase.cos(), -phase.sin()], dim=1) * window[:, None]  # [length, 2 · bins]
-        weight = torch.full((self.bins,), 2 / length, dtype=torch.float64)
-        weight[0] = weight[-1] = 1 / length  # the two bins that have no mirror image
-        inverse = forward.T * weight.repeat(2)[:, None]  # [2 · bins, length]
-        self.forward_basis: Tensor
-        self.inverse_basis: Tensor
-        self.register_buffer("forward_basis", forward.float(), persistent=False)
-        self.register_buffer("inverse_basis", inverse.float(), persistent=False)
+        self.margin = hop_length // 2
+        time = torch.arange(2 * hop_length, dtype=torch.float64) + 0.5
+        window = torch.sin(math.pi * time / (2 * hop_length))
+        frequency = torch.arange(hop_length, dtype=torch.float64) + 0.5
+        cosines = torch.cos(math.pi / hop_length * torch.outer(time + hop_length / 2, frequency))
+        self.basis: Tensor
+        self.fade_in: Tensor
+        basis = math.sqrt(2 / hop_length) * window[:, None] * cosines  # [2 · hop, hop]
+        self.register_buffer("basis", basis.float(), persistent=False)
+        # The first half hop and the last one lie in one frame only, with no second to add up to full loudness.
+        fade_in = 1 / window[self.margin : hop_length].square()
+        self.register_buffer("fade_in", fade_in.float(), persistent=False)  # [hop / 2], falls from 2 to 1
 
     def analyse(self, wav: Tensor) -> Tensor:
-        """[B, 1, F × hop] -> [B, F, 2 × bins]: real parts, then imaginary parts."""
-        margin = (self.window_hops - 1) * self.hop_length // 2
-        frames = F.pad(wav.squeeze(1), (margin, margin)).unfold(1, self.window_hops * self.hop_length, self.hop_length)
-        return frames @ self.forward_basis
+        """[B, 1, F × hop] -> [B, F, hop]."""
+        padded = F.pad(wav.squeeze(1), (self.margin, self.margin))
+        coefficients = LOUDNESS * (padded.unfold(1, 2 * self.hop_length, self.hop_length) @ self.basis)
+        return coefficients * (coefficients.square() + FLOOR).pow(-0.25)
 
-    def synthesise(self, spectra: Tensor) -> Tensor:
-        """[B, F, 2 × bins] -> [B, 1, F × hop] by overlap and add."""
-        hops = (spectra @ self.inverse_basis).unflatten(2, (self.window_hops, self.hop_length))
-        later = self.window_hops - 1
-        overlapped = sum(F.pad(hops[:, :, k], (0, 0, k, later - k)) for k in range(self.window_hops))
-        margin = later * self.hop_length // 2
-        return overlapped.flatten(1)[:, None, margin:-margin]
+    def synthesise(self, compressed: Tensor) -> Tensor:
+        """[B, F, hop] -> [B, 1, F × hop] by overlap and add."""
+        frames = (compressed * compressed.abs() / LOUDNESS) @ self.basis.T  # [B, F, 2 · hop]
+        first, second = frames.chunk(2, dim=2)
+        overlapped = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))  # [B, F + 1, hop]
+        wav = overlapped.flatten(1)[:, self.margin : -self.margin]
+        between = wav[:, self.margin : -self.margin]
+        start, end = wav[:, : self.margin] * self.fade_in, wav[:, -self.margin :] * self.fade_in.flip(0)
+        return torch.cat([start, between, end], dim=1)[:, None]
 
 
 class SpectralEncoder(nn.Module):
@@ -104,33 +118,26 @@ class SpectralEncoder(nn.Module):
 
     def __init__(self, config: SpectralConfig, hop_length: int) -> None:
         super().__init__()
-        self.frames = FourierFrames(hop_length, config.window_hops)
+        self.mdct = Mdct(hop_length)
         self.backbone = Backbone(
-            2 * self.frames.bins, config.encoder_width, config.encoder_layers, config.expansion, config.width
+            hop_length, config.encoder_width, config.encoder_layers, config.expansion, config.width
         )
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, F × hop] -> [B, D, F]."""
-        spectra = self.frames.analyse(wav)
-        real, imaginary = spectra.chunk(2, dim=2)
-        power = real.square() + imaginary.square() + 1e-8
-        compressed = spectra * power.pow((COMPRESSION - 1) / 2).repeat(1, 1, 2)
-        return self.backbone(compressed.transpose(1, 2)).transpose(1, 2)  # (B, F, C) -> (B, C, F), twice
+        return self.backbone(self.mdct.analyse(wav)).transpose(1, 2)  # (B, F, D) -> (B, D, F)
 
 
 class SpectralDecoder(nn.Module):
-    """Acoustic features [B, D, F] -> waveform [B, 1, F × hop]: a magnitude and a direction for every bin."""
+    """Acoustic features [B, D, F] -> waveform [B, 1, F × hop]."""
 
     def __init__(self, config: SpectralConfig, hop_length: int) -> None:
         super().__init__()
-        self.frames = FourierFrames(hop_length, config.window_hops)
+        self.mdct = Mdct(hop_length)
         self.backbone = Backbone(
-            config.width, config.decoder_width, config.decoder_layers, config.expansion, 3 * self.frames.bins
+            config.width, config.decoder_width, config.decoder_layers, config.expansion, hop_length
         )
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""
-        log_magnitude, real, imaginary = self.backbone(features).chunk(3, dim=2)
-        length = (real.square() + imaginary.square() + 1e-6).rsqrt()
-        gain = log_magnitude.clamp(max=LOUDEST).exp() * length
-        return self.frames.synthesise(torch.cat([real * gain, imaginary * gain], dim=2))
+        return self.mdct.synthesise(self.backbone(features.transpose(1, 2)))  # (B, D, F) -> (B, F, D)

@@ -1,0 +1,1 @@
+"""The codec of the paper. Start at :mod:`xcodec.codec.model`."""
