@@ -51,6 +51,7 @@ def test_bandwidths_that_cannot_be(bandwidth: float) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"name": "x" * 32}, "name must be 1 to 31 printable bytes"),
         ({"sample_rate": 0}, "sample_rate must be positive"),
         ({"strides": []}, "strides must be"),
         ({"bandwidth_codebooks": [1, 9]}, "asks for 9 codebooks"),

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from xcodec.tokens import MAX_NAME_BYTES
+
 TEACHER_KINDS = ("hubert", "wavlm", "wav2vec2", "whisper")
 
 
@@ -184,6 +186,10 @@ class XCodecConfig:
         object.__setattr__(self, "bandwidth_codebooks", tuple(self.bandwidth_codebooks))
         if self.nominal_bandwidths is not None:
             object.__setattr__(self, "nominal_bandwidths", tuple(self.nominal_bandwidths))
+        _require(
+            self.name.isprintable() and 1 <= len(self.name.encode()) <= MAX_NAME_BYTES,
+            f"name must be 1 to {MAX_NAME_BYTES} printable bytes, the room for it in an .xc file, not {self.name!r}",
+        )
         _require(self.sample_rate > 0, f"sample_rate must be positive, not {self.sample_rate}")
         _require(
             len(self.strides) > 0 and all(stride > 0 for stride in self.strides),

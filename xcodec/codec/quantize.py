@@ -30,8 +30,8 @@ class Quantized:
 
     values: Tensor
     """[B, D, F]: the sum over the levels in use; gradients pass straight through to the input."""
-    codes: Tensor
-    """int64 [B, K, F]."""
+    codes: Tensor | None
+    """int64 [B, K, F]; None when the quantiser was skipped."""
     commitment: Tensor
     """Scalar: mean squared distance of each level's input from its code, averaged over levels."""
 

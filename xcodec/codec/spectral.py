@@ -1,8 +1,8 @@
 """Acoustic halves that run at frame rate: a modified discrete cosine transform (MDCT) with ConvNeXt blocks around it.
 
 DAC works at sample rate, where most of its time goes. Here everything learnt happens once per frame, as in Vocos
-(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. The transform is fixed: frames of the waveform
-times a matrix, as many coefficients as samples, and it inverts exactly.
+(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. The transform is fixed: frames of the
+waveform times a matrix, as many coefficients as samples, and it inverts exactly.
 
 Both halves begin as the plain transform: their learnt part adds to it and starts at zero. So before the first training
 step, with codebooks placed by k-means, this already is a working transform codec (docs/xcodec-mini.md has the measure),

@@ -28,9 +28,9 @@ class Teacher(nn.Module):
         self.config = config
         self.resample: nn.Module = nn.Identity()
         if codec_rate != config.sample_rate:
-            import julius
+            from julius.resample import ResampleFrac
 
-            self.resample = julius.ResampleFrac(codec_rate, config.sample_rate)
+            self.resample = ResampleFrac(codec_rate, config.sample_rate)
         self.network: WhisperStates | WaveformStates
         self.network = WhisperStates(config) if config.kind == "whisper" else WaveformStates(config)
         self.requires_grad_(False)

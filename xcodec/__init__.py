@@ -1,0 +1,39 @@
+"""X-Codec: a neural audio codec whose tokens carry meaning (arXiv 2408.17175).
+
+import xcodec
+
+codec = xcodec.load()
+codes = codec.encode(wav, bandwidth=4)  # float [B, 1, T] at codec.sample_rate -> int64 [B, K, F]
+audio = codec.decode(codes)             # -> float [B, 1, F × hop_length]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .codec.checkpoint import load, save
+    from .codec.config import XCodecConfig
+    from .codec.model import XCodec
+
+__version__ = "0.1.0"
+__all__ = ["XCodec", "XCodecConfig", "__version__", "load", "save"]
+
+# Imported when first asked for: torch takes seconds, and `xcodec --help` needs none of it.
+_HOMES = {
+    "XCodec": ".codec.model",
+    "XCodecConfig": ".codec.config",
+    "load": ".codec.checkpoint",
+    "save": ".codec.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

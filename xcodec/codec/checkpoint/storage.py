@@ -1,0 +1,117 @@
+"""The files of a checkpoint: read with one clear error, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written, said in one line."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        CheckpointError: the file is missing, or is anything else.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds no JSON object, but a {type(values).__name__}")
+    return values
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of ``model.safetensors``, or of the shards that ``model.safetensors.index.json`` lists.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    names = [WEIGHTS]
+    if not (folder / WEIGHTS).exists() and (folder / WEIGHTS_INDEX).exists():
+        shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map of file names")
+        names = sorted(set(shards.values()))
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise CheckpointError(f"{folder} has no file {name}")
+        try:
+            tensors |= load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged, or not a safetensors file: {error}") from error
+    return tensors
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write ``config.json`` and ``model.safetensors`` into a folder that exists.
+
+    Raises:
+        OSError: the files cannot be written, as on a full disk.
+    """
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    try:
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {folder / WEIGHTS}: {error}") from error
+    # safetensors lets nobody but the owner read its files; what reads the one file must be able to read the other.
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to write into; it takes the place of ``folder`` once the block has ended without an error.
+
+    Raises:
+        CheckpointError: ``folder`` is a file, or holds things that are not part of a checkpoint and would be lost.
+    """
+    _check_replaceable(folder)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
+        fresh.mkdir()
+        yield fresh
+        if not folder.exists():
+            os.rename(fresh, folder)
+            return
+        os.rename(folder, old)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            os.rename(old, folder)
+            raise
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder")
+    ours = {CONFIG, WEIGHTS, WEIGHTS_INDEX, PREPROCESSOR}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    if others:
+        raise CheckpointError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")
