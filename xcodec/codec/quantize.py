@@ -92,14 +92,22 @@ class Codebook(nn.Module):
     def initialise(self, points: Tensor) -> None:
         """Place the entries by k-means on the points [M, D] of all ranks."""
         points = _gather_from_ranks(points)
-        size = len(self.vectors)
-        order = torch.randperm(len(points), generator=self._generator()).to(points.device)
+        size, generator = len(self.vectors), self._generator()
+        order = torch.randperm(len(points), generator=generator).to(points.device)
         centres = points[order.repeat(-(-size // len(points)))[:size]].clone()
         for _ in range(self.config.kmeans_iterations):
             nearest = (centres.square().sum(1) - 2 * points @ centres.T).argmin(1)
+            error = (points - centres[nearest]).square().sum(1)
             counts = points.new_zeros(size).index_add_(0, nearest, points.new_ones(len(points)))
             sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-            centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centres)
+            centres = sums / counts[:, None].clamp(min=1)
+            # Of the centres that started in the same place (in silence, mostly) all but one are left with nothing;
+            # they go where the error is large.
+            empty = (counts == 0).nonzero().squeeze(1)
+            if len(empty):
+                weights = (error + SMOOTHING).cpu().double()
+                drawn = torch.multinomial(weights, len(empty), replacement=True, generator=generator)
+                centres[empty] = points[drawn.to(points.device)]
         self.vectors.copy_(centres)
         self.usage.fill_(len(points) / size)
         self.sums.copy_(centres * self.usage[:, None])

@@ -1,0 +1,34 @@
+# Two commands: `make demo` lets you hear the codec, `make test` checks everything. Both set up .venv the first time.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/demo.py
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Remade when the dependencies change, and then only what changed is installed.
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV), which takes some minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[train,evaluate,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build dist

@@ -1,0 +1,72 @@
+"""What it costs, and what it saves, that `encode` passes each clip of a batch through the network by itself.
+
+    python benchmarks/batching.py [--model xcodec-mini] [--clips 8] [--seconds 4]
+
+Compares, on clips of equal length made of the recordings in samples/, encoding one by one (what `encode` does) with one
+pass over the whole batch: time, and how many codes the batch's different rounding changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import xcodec
+from xcodec import audio
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def clips(sample_rate: int, count: int, seconds: float) -> Tensor:
+    """Float [count, 1, T]: overlapping stretches of the shipped recordings."""
+    wavs = [torch.from_numpy(audio.read(path, sample_rate)[0]) for path in audio.find_audio(SAMPLES)]
+    joined = torch.cat(wavs, dim=1)
+    length = round(seconds * sample_rate)
+    starts = torch.linspace(0, joined.shape[1] - length, count).long()
+    return torch.stack([joined[:, start : start + length] for start in starts])
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """Of several runs, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure, and print two lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    options = parser.parse_args()
+    codec = xcodec.load(options.model)
+    codebooks = codec.config.quantizer.codebooks
+    batch = codec.pad_to_frames(clips(codec.sample_rate, options.clips, options.seconds))
+
+    def at_once() -> Tensor:
+        return codec.quantizer.encode(codec.latents(batch).values, codebooks)
+
+    def one_by_one() -> Tensor:
+        return codec.encode(batch)
+
+    changed = (at_once() != one_by_one()).float().mean(dim=(0, 2))  # of each codebook
+    slow, fast = median_seconds(one_by_one), median_seconds(at_once)
+    print(f"{codec.config.name}: {options.clips} clips of {options.seconds:g} s, {torch.get_num_threads()} threads")
+    print(f"one by one {slow:.2f} s, in one batch {fast:.2f} s: one by one takes {slow / fast:.2f} times as long")
+    print("codes that the batch changes, by codebook:", ", ".join(f"{share:.2%}" for share in changed.tolist()))
+
+
+if __name__ == "__main__":
+    main()

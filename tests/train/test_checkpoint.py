@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from xcodec.codec.checkpoint import CheckpointError, load
+from xcodec.codec.config import XCodecConfig
+from xcodec.codec.model import XCodec
+from xcodec.train import checkpoint as module
+from xcodec.train.checkpoint import Checkpoints, load_training, load_weights
+
+from .conftest import TINY
+
+
+def codec(seed: int = 0, **changes: object) -> XCodec:
+    torch.manual_seed(seed)
+    return XCodec(XCodecConfig.from_dict({**TINY["model"], **changes}))
+
+
+def same(first: XCodec, second: XCodec) -> bool:
+    ours, theirs = first.state_dict(), second.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    folder = checkpoints.save(3, codec(0), {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}})
+    other = codec(1)
+    load_weights(folder, other)
+    assert same(other, codec(0))
+    assert load_training(folder)["step"] == 3
+    assert torch.equal(load_training(folder)["optimizer"]["state"][0], torch.ones(2))
+    assert load(folder).config == other.config
+
+
+def test_the_newest_few_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (5, 10, 100):
+        checkpoints.save(step, codec(), {"step": step})
+    assert [path.name for path in checkpoints.all()] == ["step-00000010", "step-00000100"]
+    assert checkpoints.newest() == (checkpoints.all()[-1], [])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.pt", "config.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in (1, 2):
+        checkpoints.save(step, codec(), {"step": step})
+    file = checkpoints.all()[-1] / name
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0x10
+        file.write_bytes(content)
+    newest, complaints = checkpoints.newest()
+    assert newest == checkpoints.all()[0]
+    assert len(complaints) == 1
+    assert "step-00000002" in complaints[0]
+
+
+def test_a_save_that_fails_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, codec(), {"step": 1})
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module.torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.save(2, codec(), {"step": 2})
+    assert [path.name for path in checkpoints.all()] == ["step-00000001"]
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path, keep=2).save(1, codec(), {"step": 1})
+    torch.save({"step": Path("anything")}, folder / "training.pt")
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        load_training(folder)
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = Checkpoints(tmp_path, keep=2).save(1, codec(), {"step": 1})
+    wider = codec(quantizer={**TINY["model"]["quantizer"], "width": 12})
+    with pytest.raises(CheckpointError, match="another network") as caught:
+        load_weights(folder, wider)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load_weights(tmp_path / "nowhere", wider)

@@ -1,0 +1,367 @@
+"""The loop itself, in this process; what needs a second process is in test_processes.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from transformers import HubertConfig, HubertModel
+
+from xcodec.codec.checkpoint import CheckpointError
+from xcodec.codec.config import ConfigError
+from xcodec.codec.model import XCodec
+from xcodec.codec.teacher import Teacher
+from xcodec.train.checkpoint import load_training
+from xcodec.train.codec import CodecTrainer, DivergedError, run
+from xcodec.train.config import TrainConfig
+
+from .conftest import TINY, assert_same_path
+
+Tiny = Callable[..., TrainConfig]
+GAN = ("losses.adversarial=1", "losses.feature_matching=2")
+
+
+def log(config: TrainConfig) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (config.folder / "log.jsonl").read_text().splitlines()]
+
+
+def final_weights(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(sorted((config.folder / "checkpoints").iterdir())[-1] / "model.safetensors")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corpus: Path) -> None:
+    config = tiny(
+        *GAN,
+        "steps=40",
+        "quantize_from=20",
+        "validate_every=20",
+        "optimizer.lr=5e-3",
+        "losses.waveform=1",
+        "losses.stft=0.1",
+        "losses.subband_stft=0.1",
+        "spectra.subband_resolutions=[[32, 8]]",
+        "ema=0.9",
+        # the spectral halves start as a near copy of their input; these have everything to learn
+        model={**TINY["model"], "acoustic": {"kind": "dac", "width": 16, "encoder_width": 2, "decoder_width": 32}},
+        data={"validation": [{"path": str(corpus)}]},
+    )
+    run(config)
+    lines = log(config)
+    training = [line for line in lines if "total" in line]
+    assert training[-1]["mel"] < 0.75 * training[0]["mel"]
+    names = {"waveform", "mel", "complex", "stft", "subband_stft", "adversarial", "feature_matching"}
+    assert training[0].keys() >= names | {"discriminator", "gradient", "lr", "audio_per_second"}
+    assert "commitment" not in training[0]
+    assert training[-1].keys() >= names | {"commitment", "usage/1", "perplexity/3"}
+    validations = [line for line in lines if any(name.startswith("valid") for name in line)]
+    assert [line["step"] for line in validations] == [20, 40]
+    assert {f"valid/{name}" for name in names | {"total"}} <= validations[0].keys()
+    assert {f"valid-{k}/{name}" for k in (1, 3) for name in names | {"total", "commitment"}} <= validations[1].keys()
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+
+
+def test_resuming_is_bit_identical_to_not_stopping(tiny: Tiny) -> None:
+    """Through the placing of the codebooks, the discriminators' start, and a checkpoint between all of that."""
+    changes = (*GAN, "discriminators.start=3", "discriminators.update_every=2", "quantize_from=5", "ema=0.9")
+    whole = tiny(*changes, "steps=12", "checkpoint_every=4", "accumulation=2", name="whole")
+    run(whole)
+    for stopped_at in (4, 8):
+        parts = tiny(*changes, "steps=12", "checkpoint_every=4", "accumulation=2", name=f"parts{stopped_at}")
+        shutil.copytree(whole.folder, parts.folder)
+        for folder in (parts.folder / "checkpoints").iterdir():
+            if int(folder.name.removeprefix("step-")) > stopped_at:
+                shutil.rmtree(folder)
+        run(parts, resume=True)
+        assert_same(final_weights(whole), final_weights(parts))
+        ours, theirs = (load_training(sorted((c.folder / "checkpoints").iterdir())[-1]) for c in (whole, parts))
+        assert_same(ours["average"], theirs["average"])
+        assert_same(ours["discriminators"], theirs["discriminators"])
+        assert [line["step"] for line in log(parts)] == [line["step"] for line in log(whole)]
+
+
+def test_accumulated_passes_are_one_large_batch(tiny: Tiny) -> None:
+    """Without codebooks, which by design move at every pass."""
+    at_once = tiny("steps=4", "quantize_from=100", "batch_size=8", name="at_once")
+    in_parts = tiny("steps=4", "quantize_from=100", "batch_size=4", "accumulation=2", name="in_parts")
+    start = {name: value.clone() for name, value in CodecTrainer(at_once).trainable.items()}
+    run(at_once)
+    run(in_parts)
+    assert_same_path(final_weights(at_once), final_weights(in_parts), start)
+
+
+def test_one_codec_forward_a_step_and_discriminators_that_learn_when_told(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwards = []
+    forward = XCodec.forward
+    monkeypatch.setattr(XCodec, "forward", lambda *inputs: forwards.append(1) or forward(*inputs))
+    trainer = CodecTrainer(tiny(*GAN, "steps=9", "discriminators.start=2", "discriminators.update_every=3"))
+    weights = []
+
+    def watched_step(clips: torch.Tensor, codebooks: torch.Tensor) -> tuple:
+        before = [value.clone() for value in trainer.discriminators.parameters()]
+        result = step(clips, codebooks)
+        after = list(trainer.discriminators.parameters())
+        weights.append(any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)))
+        return result
+
+    step = trainer.gan_step
+    trainer.gan_step = watched_step
+    trainer.train()
+    assert len(forwards) == 9
+    assert [number for number, changed in enumerate(weights) if changed] == [2, 5, 8]
+
+
+def test_the_codebooks_start_near_the_latents(tiny: Tiny) -> None:
+    """Factorised codes lose little when they are switched on, because they start as principal directions."""
+    changes = ("steps=40", "quantize_from=40", "model.quantizer.codebook_size=64", "kmeans_batches=6")
+    trainer = CodecTrainer(tiny(*changes, "model.quantizer.code_width=3"))
+    trainer.train()
+    clips = next(iter(trainer.batches()), None)
+    assert clips is None  # the run is over
+    trainer.place_codebooks()
+    latents = trainer.network.eval().latents(torch.stack([trainer.crops[i].audio for i in range(4)])).values
+    left = [latents - trainer.network.quantizer.decode(trainer.network.quantizer.encode(latents, k)) for k in (1, 3)]
+    spread = (latents - latents.mean((0, 2), keepdim=True)).square().mean()
+    assert float(left[0].square().mean() / spread) < 0.4
+    assert float(left[1].square().mean() / spread) < 0.1
+
+
+def test_the_number_of_codebooks_is_drawn_per_clip_from_seed_and_step(tiny: Tiny) -> None:
+    trainer = CodecTrainer(tiny("batch_size=64"))
+    first = trainer.draw_codebooks()[0]
+    assert first.unique().tolist() == [1, 3]
+    assert torch.equal(first, trainer.draw_codebooks()[0])
+    trainer.step = 1
+    assert not torch.equal(first, trainer.draw_codebooks()[0])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny("steps=8", "checkpoint_every=2")
+    trainer = CodecTrainer(config)
+    draw = trainer.draw_codebooks
+
+    def poisoned() -> list[torch.Tensor]:
+        if trainer.step == 5:
+            trainer.network.prior.bias.data.fill_(math.nan)
+        return draw()
+
+    trainer.draw_codebooks = poisoned
+    with pytest.raises(DivergedError, match=r"loss is nan at step 5") as caught:
+        trainer.train()
+    message = str(caught.value)
+    assert "step-00000004" in message
+    assert ".wav" in message
+    assert "\n" not in message
+    assert not (config.folder / "model").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny("steps=6", "checkpoint_every=2")
+    run(config)
+    undamaged = final_weights(config)
+    newest = config.folder / "checkpoints" / "step-00000006" / "training.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    run(config, resume=True)
+    assert "step-00000006 is damaged" in "".join(capsys.readouterr())
+    assert_same(undamaged, final_weights(config))
+
+
+def test_a_run_is_not_overwritten_nor_resumed_as_another_model(tiny: Tiny) -> None:
+    run(tiny("steps=1"))
+    with pytest.raises(ConfigError, match="has checkpoints already"):
+        run(tiny("steps=1"))
+    with pytest.raises(CheckpointError, match="another network"):
+        run(tiny("steps=2", "model.quantizer.width=6"), resume=True)
+
+
+def test_discriminators_may_join_a_run_that_had_none(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny("steps=2"))
+    run(tiny("steps=5", *GAN), resume=True)
+    assert "start afresh" in "".join(capsys.readouterr())
+    assert "adversarial" in log(tiny())[-1]
+
+
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tiny: Tiny) -> None:
+    config = tiny("steps=50")
+    trainer = CodecTrainer(config)
+    draw = trainer.draw_codebooks
+
+    def interrupted() -> list[torch.Tensor]:
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw()
+
+    trainer.draw_codebooks = interrupted
+    trainer.train()
+    assert [path.name for path in (config.folder / "checkpoints").iterdir()] == ["step-00000004"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_weights_may_come_from_another_run(tiny: Tiny) -> None:
+    first = tiny("steps=3", name="first")
+    run(first)
+    trainer = CodecTrainer(tiny(f"init_from={first.folder / 'model'}", name="second"))
+    trainer.start(resume=False)
+    assert_same(final_weights(first), trainer.network.state_dict())
+
+
+def test_averaged_weights_lag_behind_and_are_exported(tiny: Tiny) -> None:
+    config = tiny("steps=6", "ema=0.99")
+    run(config)
+    exported = load_file(config.folder / "model" / "model.safetensors")
+    average = load_training(config.folder / "checkpoints" / "step-00000006")["average"]
+    for name, value in final_weights(config).items():
+        assert torch.equal(exported[name], average.get(name, value))
+    assert any(not torch.equal(exported[name], final_weights(config)[name]) for name in average)
+
+
+HUBERT = {
+    "model_type": "hubert",
+    "conv_dim": [8] * 7,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def with_teacher(source: Path | None) -> dict:
+    teacher = {"architecture": HUBERT, "source": None if source is None else str(source), "sample_rate": 16000}
+    return {"semantic": {"blocks": 1, "teacher": teacher}}
+
+
+def test_the_teacher_gets_its_weights_and_keeps_them(tiny: Tiny, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    HubertModel(HubertConfig(**HUBERT)).save_pretrained(tmp_path / "teacher")
+    config = tiny(
+        "steps=3",
+        "log_every=3",
+        "losses.semantic_cosine=1",
+        model={**TINY["model"], **with_teacher(tmp_path / "teacher")},
+    )
+    run(config)
+    taught = final_weights(config)
+    source = load_file(tmp_path / "teacher" / "model.safetensors")
+    assert torch.equal(
+        taught["teacher.network.model.encoder.layers.0.attention.q_proj.weight"],
+        source["encoder.layers.0.attention.q_proj.weight"],
+    )
+    assert {"semantic", "semantic_cosine"} <= log(config)[-1].keys()
+
+
+def test_features_of_recurring_crops_are_computed_once(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+    forward = Teacher.forward
+    monkeypatch.setattr(
+        Teacher, "forward", lambda self, wav, frames: heard.append(len(wav)) or forward(self, wav, frames)
+    )
+    torch.manual_seed(5)
+    HubertModel(HubertConfig(**HUBERT)).save_pretrained(tmp_path / "teacher")
+    changes = ("steps=6", "data.distinct_crops=8", f"teacher_cache={tmp_path / 'cache'}", "kmeans_batches=1")
+    model = {**TINY["model"], **with_teacher(tmp_path / "teacher")}
+    first = tiny(*changes, name="first", model=model)
+    run(first)
+    assert sum(heard) == 8  # of 24 crops, and those of k-means
+    again = tiny(*changes, name="again", model=model)
+    run(again)
+    assert sum(heard) == 8
+    assert_same(final_weights(first), final_weights(again))
+    assert final_weights(first).keys() == XCodec(first.codec).state_dict().keys()
+
+
+@pytest.mark.parametrize("kind", ["spectral", "dac"])
+def test_mixed_precision_trains(tiny: Tiny, kind: str) -> None:
+    acoustic = {"kind": "dac", "width": 8, "encoder_width": 2, "decoder_width": 32}
+    model = TINY["model"] if kind == "spectral" else {**TINY["model"], "acoustic": acoustic}
+    config = tiny("steps=6", "precision=bf16", *GAN, "log_every=3", model=model)
+    run(config)
+    first, last = log(config)
+    assert last["mel"] < first["mel"]
+    assert all(value.dtype != torch.bfloat16 for value in final_weights(config).values())
+
+
+def test_a_teacher_without_weights_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="source is not set"):
+        run(tiny(model={**TINY["model"], **with_teacher(None)}))
+    with pytest.raises(ConfigError, match="cannot load the teacher from"):
+        run(tiny(model={**TINY["model"], **with_teacher(tmp_path / "nowhere")}))
+
+
+def test_broken_audio_is_named_skipped_and_fatal_beyond_the_limit(
+    tiny: Tiny, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(corpus, folder)
+    config = tiny("steps=4", "batch_size=8", data={"train": [{"path": str(folder)}]})
+    trainer = CodecTrainer(config)
+    for number in (1, 2):
+        (folder / f"{number}.wav").write_bytes(b"RIFF")
+    trainer.train()
+    assert "1.wav" in caplog.text
+    trainer.step = 0
+    trainer.crops.config = dataclasses.replace(trainer.crops.config, max_broken_files=1)
+    trainer.crops._broken.clear()
+    with pytest.raises(ValueError, match="max_broken_files"):
+        trainer.train()
+
+
+def test_tensorboard_has_curves_sound_and_pictures(tiny: Tiny, corpus: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tiny(
+        "steps=4", "log_every=2", "validate_every=4", "tensorboard=true", data={"validation": [{"path": str(corpus)}]}
+    )
+    run(config)
+    events = EventAccumulator(str(config.folder / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"mel", "lr", "usage/1", "perplexity/3", "valid-3/mel"} <= set(tags["scalars"])
+    assert {"example-0/original", "example-0/reconstruction"} <= set(tags["audio"])
+    assert "example-0/spectrograms" in tags["images"]
+    assert [event.step for event in events.Scalars("mel")] == [2, 4]
+
+
+def test_silence_does_not_break_it(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "silence"
+    folder.mkdir()
+    soundfile.write(folder / "0.wav", np.zeros(8000, np.float32), 8000)
+    config = tiny("steps=3", *GAN, "losses.stft=1", data={"train": [{"path": str(folder)}]})
+    run(config)
+    assert all(bool(value.isfinite().all()) for value in final_weights(config).values())
+
+
+def test_what_lies_before_the_quantiser_can_rest_once_there_are_codebooks(tiny: Tiny) -> None:
+    config = tiny("steps=6", "quantize_from=3", "checkpoint_every=1", "keep=6", "optimizer.encoder_scale=0")
+    run(config)
+    folders = sorted((config.folder / "checkpoints").iterdir())
+    second, third, last = (load_file(folders[index] / "model.safetensors") for index in (1, 2, 5))
+    for part, rests in (
+        ("acoustic_encoder.", True),
+        ("prior.", True),
+        ("to_acoustic.", False),
+        ("acoustic_decoder.", False),
+    ):
+        names = [name for name in last if name.startswith(part) and "basis" not in name]
+        assert any(not torch.equal(second[name], third[name]) for name in names)
+        assert all(torch.equal(third[name], last[name]) for name in names) == rests

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xcodec.codec.config import ConfigError, XCodecConfig
+from xcodec.codec.model import XCodec
+from xcodec.train.config import DiscriminatorConfig, OptimizerConfig, load_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+PROMISED = {
+    "xcodec-hubert-librispeech",
+    "xcodec-wavlm-mls",
+    "xcodec-hubert-general",
+    "acoustic-baseline",
+    "xcodec-hubert-libritts-24khz",
+    "xcodec-mini",
+    "xcodec-mini-acoustic",
+}
+
+
+def shrunk(codec: XCodecConfig) -> XCodecConfig:
+    """The same codec with tiny widths."""
+    values = codec.to_dict()
+    for name in ("width", "encoder_width"):
+        values["acoustic"][name] = 4
+    values["acoustic"]["decoder_width"] = 4 * 2 ** len(codec.strides)
+    values["quantizer"] |= {"width": 8, "codebook_size": 4}
+    if values["semantic"]:
+        small = {"conv_dim": [8] * 7, "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+        small |= {"intermediate_size": 16, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+        if codec.semantic.teacher.kind == "whisper":
+            small = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+        values["semantic"]["teacher"]["architecture"] |= small
+    return XCodecConfig.from_dict(values)
+
+
+def test_every_promised_config_is_there() -> None:
+    assert {path.stem for path in CONFIGS} >= PROMISED
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_config_is_parsed_and_its_codec_built(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.data.train
+    codec = XCodec(shrunk(config.codec))
+    assert codec.frame_rate == 50
+    assert (codec.teacher is None) == ("acoustic" in path.stem)
+
+
+def test_twin_differs_from_mini_in_nothing_but_the_semantic_branch() -> None:
+    folder = CONFIGS[0].parent
+    mini = load_config(folder / "xcodec-mini.yaml").to_dict()
+    twin = load_config(folder / "xcodec-mini-acoustic.yaml").to_dict()
+    assert twin["model"].pop("semantic") is None
+    assert mini["model"].pop("semantic") is not None
+    assert mini.pop("name") != twin.pop("name")
+    assert mini == twin
+
+
+def test_changes_reach_into_lists_and_mappings(tiny) -> None:
+    config = tiny("optimizer.lr=1e-3", "data.train.0.weight=2", "model.quantizer.width=6", "threads=null")
+    assert config.optimizer.lr == 1e-3
+    assert config.data.train[0].weight == 2
+    assert config.codec.quantizer.width == 6
+    assert config.threads is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("losses.mell=1", "mell"),
+        ("stepz=3", "stepz"),
+        ("steps=many", "steps"),
+        ("steps=0", "steps"),
+        ("losses.mel=-1", "losses.mel"),
+        ("model.widht=3", "widht"),
+        ("data.train.0.wieght=3", "wieght"),
+        ("data.seconds=0.123", "data.seconds"),
+        ("optimizer.schedule=linear", "linear"),
+        ("discriminators.kinds=[best]", "best"),
+        ("spectra.complex_fft=[77]", "77"),
+        ("precision=int8", "int8"),
+        ("nonsense", "key=value"),
+    ],
+)
+def test_bad_key_or_value_is_named_in_one_line(tiny, change: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tiny(change)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_broken_files_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no config at .*nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1, 2\nb: }", "utf-8")
+    with pytest.raises(ConfigError, match=r"cannot read .*broken\.yaml") as caught:
+        load_config(broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_config_survives_its_own_dictionary(tiny, tmp_path: Path) -> None:
+    config = tiny()
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(_plain(config.to_dict())), "utf-8")
+    assert load_config(again) == config
+
+
+def test_exponential_schedule_steps_down() -> None:
+    schedule = OptimizerConfig(lr=1.0, decay=0.5, decay_every=10)
+    assert [schedule.lr_at(step, 100) for step in (0, 9, 10, 25)] == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_discriminators_start_late_and_rest_between() -> None:
+    config = DiscriminatorConfig(start=4, every=2, update_every=3)
+    assert [step for step in range(12) if config.play_at(step)] == [4, 6, 8, 10]
+    assert [step for step in range(20) if config.play_at(step) and config.learn_at(step)] == [4, 10, 16]
+
+
+def _plain(value):
+    """Tuples as lists, which is all that YAML knows."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,300 @@
+"""The command `xcodec`: a thin table of subcommands.
+
+The work is done by the packages, which each subcommand imports when it runs: `xcodec --help` loads no torch.
+
+Results (`info`, `--json`) go to stdout, all else to stderr, where progress is shown only if that is a terminal. Exit
+codes: 0 done, 1 an error, said in one line, 2 a wrong command line, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from xcodec import __version__
+from xcodec.runtime.errors import debugging, one_line
+
+if TYPE_CHECKING:
+    from xcodec.runtime.batch import Outcome
+    from xcodec.runtime.plan import Operation
+
+app = typer.Typer(
+    help="X-Codec: audio to tokens that carry meaning, and back.",
+    epilog="XCODEC_DEBUG=1 shows where an error comes from.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+Sources = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Files, or folders with all that is below them.")]
+Target = Annotated[
+    str,
+    typer.Argument(metavar="OUTPUT", help="A file, or a folder for several inputs. What exists is replaced."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="A name, a folder or an official .pth file.", show_default="xcodec-mini"),
+]
+Bandwidth = Annotated[
+    float | None,
+    typer.Option("--bandwidth", "-b", help="In kbps per channel.", show_default="the highest"),
+]
+Channels = Annotated[Literal["mix", "keep"], typer.Option(help="Mix all channels into one, or code each by itself.")]
+Format = Annotated[
+    Literal["wav", "flac", "ogg", "opus"], typer.Option("--format", help="Of the files made in a folder.")
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time, each in a process of its own.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Make only the outputs that are missing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per file, on a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xcodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def reconstruct(
+    sources: Sources,
+    target: Target,
+    bandwidth: Bandwidth = None,
+    model: Model = None,
+    channels: Channels = "mix",
+    file_format: Format = "wav",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send audio through the codec and back, to hear what it keeps.
+
+    Example: xcodec reconstruct speech.flac heard.wav --bandwidth 4
+    """
+    how = {"model": model, "device": device, "bandwidth": bandwidth, "channels": channels}
+    _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
+
+
+@app.command()
+def encode(
+    sources: Sources,
+    target: Target,
+    bandwidth: Bandwidth = None,
+    model: Model = None,
+    channels: Channels = "mix",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn audio into tokens (.xc).
+
+    Example: xcodec encode speech.mp3 speech.xc --bandwidth 2
+
+    A folder, mirrored: xcodec encode recordings tokens --jobs 4
+    """
+    how = {"model": model, "device": device, "bandwidth": bandwidth, "channels": channels}
+    _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
+
+
+@app.command()
+def decode(
+    sources: Sources,
+    target: Target,
+    model: Model = None,
+    file_format: Format = "wav",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn tokens (.xc) back into audio (.wav, .flac, .ogg, .opus).
+
+    Example: xcodec decode speech.xc speech.wav
+    """
+    how = {"model": model, "device": device}
+    _process("decode", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
+
+
+@app.command()
+def info(
+    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="An .xc file, audio, or a model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per item, on a line.")] = False,
+) -> None:
+    """Say what a file of tokens, an audio file or a model is.
+
+    Example: xcodec info speech.xc
+
+    A model, by name or folder: xcodec info xcodec-mini
+    """
+    from xcodec.runtime.describe import describe
+
+    failed = False
+    for index, item in enumerate(items):
+        try:
+            facts = describe(item)
+        except (ValueError, OSError) as error:
+            _say_error(one_line(error))
+            failed = True
+            continue
+        if as_json:
+            print(json.dumps(facts))
+        else:
+            lines = [f"{name:<19}{_readable(value)}" for name, value in facts.items()]
+            print("\n" * (index > 0) + "\n".join(lines))
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="MODEL", help="A name, a folder or an official .pth file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write; a checkpoint in it is replaced.")],
+    file_format: Annotated[
+        Literal["xcodec", "transformers"], typer.Option("--format", help="Of the checkpoint to write.")
+    ] = "xcodec",
+) -> None:
+    """Turn any checkpoint into ours, or into one for transformers.XcodecModel.
+
+    Example: xcodec convert xcodec_hubert_librispeech.pth xcodec-hubert-librispeech
+    """
+    from xcodec.codec.checkpoint import load, save, to_transformers
+
+    write = {"xcodec": save, "transformers": to_transformers}[file_format]
+    write(load(source), folder)
+
+
+def _process(
+    operation: Operation,
+    how: dict[str, Any],
+    sources: list[Path],
+    target: str,
+    suffix: str,
+    jobs: int,
+    skip_existing: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Encode, decode or reconstruct files, and say how it goes."""
+    from xcodec.runtime.batch import Work, run
+    from xcodec.runtime.plan import plan
+
+    todo = plan(operation, sources, target, suffix)
+    if skip_existing:
+        todo = dataclasses.replace(todo, tasks=[task for task in todo.tasks if not task.target.exists()])
+    if not todo.tasks:
+        return
+    total, failed = len(todo.tasks), 0
+    visible = sys.stderr.isatty() and not quiet and not as_json
+    outcomes = run(Work(operation, **how), todo, jobs)
+    with closing(outcomes), _progress(operation, total, visible) as advance:
+        for outcome in outcomes:
+            advance()
+            if outcome.error is not None:
+                failed += 1
+                _say_error(outcome.error)
+            if as_json:
+                print(json.dumps(_facts(outcome)), flush=True)
+            elif outcome.report is not None and visible:
+                made = outcome.report
+                print(f"{made.target}: {made.seconds:.1f} s, {made.bytes:,} bytes", file=sys.stderr)
+    if failed and total > 1:
+        _say_error(f"{failed} of {total} files failed")
+    raise typer.Exit(int(failed > 0))
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    """An outcome for a program to read."""
+    if outcome.report is None:
+        return {
+            "source": str(outcome.task.source),
+            "target": str(outcome.task.target),
+            "error": outcome.error,
+        }
+    facts = dataclasses.asdict(outcome.report) | {"seconds": outcome.report.seconds}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in facts.items()}
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_readable, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _progress(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
+    """A bar that is gone when the work is done. Gives the function to call after each file."""
+    if not visible:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (SpinnerColumn(), TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _say_error(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    # As an exception, so that a killed command clears away what it was writing.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files can be any bytes
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        return code or 0
+    except typer.TyperException as error:
+        if message := error.format_message():  # empty if the help was shown for want of arguments
+            context = getattr(error, "ctx", None)
+            command = "xcodec" if context is None else context.command_path
+            _say_error(f"{one_line(ValueError(message))} (see {command} --help)")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # as in `xcodec info … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        return 1
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        _say_error(one_line(error))
+        return 1

@@ -1,0 +1,132 @@
+"""Which output file is made from which input file, decided before any work begins.
+
+xcodec encode a.wav a.xc           a file becomes a file
+xcodec encode a.wav b.mp3 out      files go into a folder: out/a.xc, out/b.xc
+xcodec encode in out               a folder is mirrored: in/x/a.wav becomes out/x/a.xc
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xcodec.audio import AUDIO_SUFFIXES, find_audio
+
+Operation = Literal["encode", "decode", "reconstruct"]
+
+TOKEN_SUFFIX = ".xc"
+AUDIO_OUT_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
+
+
+class PlanError(ValueError):
+    """Inputs and outputs that do not fit together; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to make from one file."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be made."""
+
+    tasks: list[Task]
+    into_folder: bool
+    """Whether the outputs go into a folder, which is created as needed; that of a single file must exist."""
+
+
+def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str) -> Plan:
+    """Decide what becomes what.
+
+    Args:
+        operation: says which files to look for and which can be written.
+        sources: files and folders.
+        target: a file or a folder. A name for a new folder ends with a slash, or without a suffix of a file.
+        suffix: of the files made in a folder.
+
+    Raises:
+        OSError: a source, or the folder of a single target, is missing.
+        PlanError: there is nothing to do, the target cannot be right, two inputs would become one file, or an
+            output would overwrite an input.
+    """
+    folder = Path(target)
+    if len(sources) == 1 and not sources[0].is_dir() and not folder.is_dir() and not _slash_ends(target):
+        tasks = [_single(operation, sources[0], folder)]
+        into_folder = False
+    else:
+        _check_folder(folder, target)
+        tasks = [task for source in sources for task in _into_folder(operation, source, folder, suffix)]
+        into_folder = True
+    _check_distinct(tasks)
+    return Plan(tasks, into_folder)
+
+
+def find_tokens(folder: Path) -> list[Path]:
+    """All `.xc` files below a folder, sorted; hidden ones are left out."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() == TOKEN_SUFFIX
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+
+
+def _slash_ends(target: str) -> bool:
+    return target.endswith(("/", os.sep))
+
+
+def _check_file(source: Path) -> None:
+    """Find out now, and not when the model has been loaded; a pipe would be waited for without end."""
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise PlanError(f"{source}: is not a regular file; save its content to one first")
+
+
+def _single(operation: Operation, source: Path, target: Path) -> Task:
+    _check_file(source)
+    suffixes = (TOKEN_SUFFIX,) if operation == "encode" else AUDIO_OUT_SUFFIXES
+    if target.suffix.lower() not in suffixes:
+        raise PlanError(f"{target}: {operation} writes {', '.join(suffixes)} (or into a folder: {target}{os.sep})")
+    target.parent.stat()
+    return Task(source, target)
+
+
+def _check_folder(folder: Path, target: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise PlanError(f"{target}: is a file, but a folder or several files can only become a folder")
+    looks_like_file = folder.suffix.lower() in AUDIO_SUFFIXES | {TOKEN_SUFFIX}
+    if looks_like_file and not folder.exists() and not _slash_ends(target):
+        raise PlanError(f"{target}: is no folder; to make a new one with such a name, write {target}{os.sep}")
+
+
+def _into_folder(operation: Operation, source: Path, target: Path, suffix: str) -> list[Task]:
+    if not source.is_dir():
+        _check_file(source)
+        return [Task(source, target / source.with_suffix(suffix).name)]
+    files = find_tokens(source) if operation == "decode" else find_audio(source)
+    if source.resolve() in target.resolve().parents:  # what an earlier run made there is not new input
+        files = [file for file in files if target.resolve() not in file.resolve().parents]
+    if not files:
+        raise PlanError(f"{source}: holds no {TOKEN_SUFFIX if operation == 'decode' else 'audio'} files")
+    return [Task(file, target / file.relative_to(source).with_suffix(suffix)) for file in files]
+
+
+def _check_distinct(tasks: list[Task]) -> None:
+    inputs = {task.source.resolve() for task in tasks}
+    made_from: dict[Path, Path] = {}
+    for task in tasks:
+        target = task.target.resolve()
+        if target in inputs:
+            raise PlanError(f"{task.target}: is an input, and would be overwritten; name another output")
+        if target in made_from:
+            both = f"{made_from[target]} and {task.source}"
+            raise PlanError(f"{both} would both become {task.target}; rename one, or code them one by one")
+        made_from[target] = task.source

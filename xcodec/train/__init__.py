@@ -1,0 +1,1 @@
+"""Training: losses, discriminators, checkpoints that resume bit for bit, and the loop that joins them."""

@@ -1,0 +1,390 @@
+"""Train a codec. Read :meth:`CodecTrainer.gan_step` first: it is the whole of a training step.
+
+The same code runs on one CPU, one GPU, or many of either under ``torchrun`` and ``accelerate launch``. All randomness
+is a function of the seed and the step, so a run that is killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from xcodec.codec.checkpoint import save
+from xcodec.codec.config import ConfigError
+from xcodec.codec.model import XCodec
+from xcodec.data.crops import CropBatch, crop_loader
+
+from .averaging import WeightAverage
+from .checkpoint import Checkpoints, load_training, load_weights
+from .config import TrainConfig
+from .discriminators import Discriminators, Verdict
+from .losses import CodecLosses, adversarial_losses, discriminator_loss
+from .progress import Reporter
+from .recurring import RecurringCrops, remember_features
+from .start import codebooks_are_placed, load_teacher, place_codebooks
+from .validate import Validator
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
+"""How the names of the weights begin that lie before the quantiser."""
+
+
+class DivergedError(ValueError):
+    """A loss that is no longer a number."""
+
+
+class CodecTrainer:
+    """One run: the networks, their optimisers, and where it stands."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        if not config.data.train:
+            raise ConfigError("data.train is empty: name a corpus, such as data.train='[{path: my/recordings}]'")
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.config = config
+        self.step = 0
+        self.accelerator = Accelerator(
+            cpu=config.device == "cpu",
+            mixed_precision=config.precision,
+            gradient_accumulation_steps=config.accumulation,
+            kwargs_handlers=[
+                # Clips differ in how many codebooks they use, so a step may leave parameters without a gradient.
+                # The codebooks need no broadcast: every rank computes the same ones.
+                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+            ],
+        )
+        torch.manual_seed(config.seed)
+        codec = XCodec(config.codec)
+        self.trainable = {name: value for name, value in codec.named_parameters() if value.requires_grad}
+        self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._two_sides()))
+        self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
+        self.discriminators: nn.Module | None = None
+        if config.discriminators.kinds and (config.losses.adversarial or config.losses.feature_matching):
+            self._make_discriminators()
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate).to(self.accelerator.device)
+        crop = config.data.crops(codec.sample_rate)
+        self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
+        self.checkpoints = Checkpoints(config.folder / "checkpoints", config.keep)
+
+    def _two_sides(self) -> list[dict[str, Any]]:
+        """What lies before the quantiser and what lies after it, as parameter groups in this order."""
+        before: list[Tensor] = []
+        after: list[Tensor] = []
+        for name, parameter in self.trainable.items():
+            (before if name.startswith(BEFORE_QUANTIZER) else after).append(parameter)
+        return [{"params": before}, {"params": after}]
+
+    def _adamw(self, parameters: Any) -> torch.optim.AdamW:
+        config = self.config.optimizer
+        return torch.optim.AdamW(
+            parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+
+    def _make_discriminators(self) -> None:
+        torch.manual_seed(self.config.seed + 1)  # the same ones whenever they join
+        critics = Discriminators(self.config.discriminators)
+        self.discriminators, self.discriminator_optimizer = self.accelerator.prepare(
+            critics, self._adamw(critics.parameters())
+        )
+
+    @property
+    def network(self) -> XCodec:
+        """The codec without what accelerate wraps around it."""
+        return self.accelerator.unwrap_model(self.codec)
+
+    # --- one step ------------------------------------------------------------------------------------------
+
+    def gan_step(self, clips: Tensor, codebooks: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One pass: the codec runs once; the discriminators learn from its output; then the codec learns.
+
+        Args:
+            clips: float [B, 1, T].
+            codebooks: int64 [B], how many each clip uses; None before there are any.
+
+        Returns:
+            Every loss by its name, and the codes int64 [B, K, F], if any.
+        """
+        play = self.config.discriminators
+        clip_norm, norms = self.config.optimizer.clip, {}
+        output = self.codec(clips, codebooks)
+        losses = self.losses(output, clips)
+
+        if self.discriminators is not None and play.play_at(self.step):
+            real, fake = clips[: play.clips], output.audio[: play.clips].float()
+
+            if play.learn_at(self.step):
+                verdicts = self.discriminators(torch.cat([real, fake.detach()]))
+                on_real, on_fake = _split(verdicts)
+                mistakes = discriminator_loss(on_real, on_fake)
+                self.accelerator.backward(mistakes)
+                norms["discriminator"] = mistakes
+                if self.accelerator.sync_gradients:
+                    norms["discriminator_gradient"] = self.accelerator.clip_grad_norm_(
+                        self.discriminators.parameters(), clip_norm
+                    )
+                self.discriminator_optimizer.step()
+                self.discriminator_optimizer.zero_grad()
+
+            critics = self.accelerator.unwrap_model(self.discriminators).requires_grad_(False)
+            with self.accelerator.autocast():
+                with torch.no_grad():
+                    on_real = critics(real)
+                on_fake = critics(fake)
+            critics.requires_grad_(True)
+            losses |= adversarial_losses(self.config.losses, on_real, on_fake)
+
+        total = self.losses.weighted(losses)
+        self.accelerator.backward(total)
+        if self.accelerator.sync_gradients:
+            norms["gradient"] = self.accelerator.clip_grad_norm_(self.trainable.values(), clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {"total": total, **losses, **norms}, output.codes
+
+    # --- the run -------------------------------------------------------------------------------------------
+
+    def start(self, resume: bool) -> None:
+        """Take the weights from the newest checkpoint, from ``init_from``, or from the teacher's source."""
+        config, say = self.config, self.accelerator.print
+        newest, complaints = self.checkpoints.newest()
+        for complaint in complaints:
+            say(complaint)
+        if newest is not None and not resume:
+            raise ConfigError(f"{config.folder} has checkpoints already; resume it, or give this run another name")
+        if newest is not None:
+            load_weights(newest, self.network)
+            self._resume(load_training(newest))
+            say(f"resuming from {newest}")
+        elif config.init_from is not None:
+            load_weights(config.init_from, self.network)
+        elif self.network.teacher is not None:
+            load_teacher(self.network.teacher)
+        if self.network.teacher is not None and config.teacher_cache is not None:
+            remember_features(self.network.teacher, Path(config.teacher_cache))
+        if newest is None and self.average is not None:
+            self.average.load(self.trainable)
+
+    def train(self) -> None:
+        """From wherever the run stands to its last step."""
+        config, accelerator = self.config, self.accelerator
+        main = accelerator.is_main_process
+        if main:
+            config.folder.mkdir(parents=True, exist_ok=True)
+            (config.folder / "train.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
+        clips_per_step = config.accumulation * config.batch_size * accelerator.num_processes
+        reporter = Reporter(
+            config.folder,
+            config.codec,
+            self.step,
+            config.steps,
+            clips_per_step * config.data.seconds,
+            main=main,
+            tensorboard=config.tensorboard,
+        )
+        validator = self._validator() if config.data.validation else None
+        quantizing = codebooks_are_placed(self.network)
+        self.codec.train()
+        try:
+            with self._stop_signals() as stopping:
+                for batches in self.batches():
+                    lr = self._set_lr()
+                    if self.step >= config.quantize_from and not quantizing:
+                        reporter.display.say(f"step {self.step}: placing the codebooks by k-means")
+                        self.place_codebooks()
+                        quantizing = True
+                    drawn = self.draw_codebooks() if quantizing else [None] * len(batches)
+                    for batch, codebooks in zip(batches, drawn, strict=True):
+                        torch.manual_seed(config.seed * 1_000_003 + self.step)
+                        with self._accumulate():
+                            values, codes = self.gan_step(batch.audio.to(accelerator.device), codebooks)
+                        self.stop_if_diverged(values["total"], batch)
+                        reporter.add(values, codes)
+                    if self.average is not None:
+                        self.average.update(self.step)
+                    self.step += 1
+                    last = self.step == config.steps or bool(stopping)
+                    reporter.display.advance(self.step)
+                    if self.step % config.log_every == 0 or last:
+                        reporter.report(self.step, lr)
+                    if self.step % config.validate_every == 0 and validator is not None:
+                        reporter.validation(self.step, self.validate(validator, quantizing))
+                    if self.step % config.checkpoint_every == 0 or last:
+                        self.save()
+                    if stopping:
+                        reporter.display.say(f"stopped at step {self.step}; its checkpoint is written")
+                        return
+        finally:
+            reporter.close()
+        if main:
+            with self._averaged():
+                save(self.network, config.folder / "model")
+
+    def batches(self) -> Iterator[list[CropBatch]]:
+        """The batches of each step still to come: one for each pass of this rank."""
+        config = self.config
+        passes = config.accumulation
+        loader = iter(
+            crop_loader(
+                self.crops,
+                config.batch_size,
+                rank=self.accelerator.process_index,
+                ranks=self.accelerator.num_processes,
+                first_step=self.step * passes,
+                steps=(config.steps - self.step) * passes,
+                workers=config.data.workers,
+                pin_memory=self.accelerator.device.type == "cuda",
+            )
+        )
+        while batches := list(itertools.islice(loader, passes)):
+            yield batches
+
+    def draw_codebooks(self) -> list[Tensor]:
+        """How many codebooks each clip uses, for each pass of this rank: int64 [B].
+
+        Drawn for all ranks from the seed and the step, so that two ranks of four clips draw what one of eight would.
+        """
+        config, accelerator = self.config, self.accelerator
+        choices = torch.tensor(config.codec.bandwidth_codebooks)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        shape = (config.accumulation, accelerator.num_processes, config.batch_size)
+        drawn = choices[torch.randint(len(choices), shape, generator=generator)]
+        return [of_ranks[accelerator.process_index].to(accelerator.device) for of_ranks in drawn]
+
+    def place_codebooks(self) -> None:
+        """Start the codebooks where the latents of the batches to come are."""
+        config, accelerator = self.config, self.accelerator
+        loader = crop_loader(
+            self.crops,
+            config.batch_size,
+            rank=accelerator.process_index,
+            ranks=accelerator.num_processes,
+            first_step=self.step * config.accumulation,
+            steps=config.kmeans_batches,
+        )
+        place_codebooks(self.network, (batch.audio.to(accelerator.device) for batch in loader))
+
+    def validate(self, validator: Validator, quantizing: bool) -> Any:
+        """Measure at every bandwidth, with the averaged weights if there are any.
+
+        All ranks measure the same: those that wait instead would not be where the quantiser asks for them.
+        """
+        critics = None
+        if self.discriminators is not None and self.step >= self.config.discriminators.start:
+            critics = self.accelerator.unwrap_model(self.discriminators)
+        counts = self.config.codec.bandwidth_codebooks if quantizing else (None,)
+        with self._averaged():
+            return validator(self.network, self.losses, critics, counts)
+
+    def stop_if_diverged(self, total: Tensor, batch: CropBatch) -> None:
+        """Say where a run broke, while the batch that broke it is still known."""
+        if bool(total.isfinite()):
+            return
+        good, _ = self.checkpoints.newest()
+        files = sorted({name for names in batch.files for name in names})
+        raise DivergedError(
+            f"the loss is {float(total)} at step {self.step}; last good checkpoint: {good or 'none'};"
+            f" crops from number {batch.first_index} on, of {', '.join(files)}"
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint; the first rank does, the others wait."""
+        if self.accelerator.is_main_process:
+            training: dict[str, Any] = {"step": self.step, "optimizer": self.optimizer.state_dict()}
+            if self.discriminators is not None:
+                training["discriminators"] = self.accelerator.unwrap_model(self.discriminators).state_dict()
+                training["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
+            if self.average is not None:
+                training["average"] = self.average.values
+            if self.accelerator.scaler is not None:
+                training["scaler"] = self.accelerator.scaler.state_dict()
+            self.checkpoints.save(self.step, self.network, training)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self, training: dict[str, Any]) -> None:
+        """Take up what :meth:`save` wrote. What the run has gained since starts afresh."""
+        self.step = training["step"]
+        self.optimizer.load_state_dict(training["optimizer"])
+        if self.discriminators is not None:
+            try:
+                self.accelerator.unwrap_model(self.discriminators).load_state_dict(training["discriminators"])
+                self.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
+            except (KeyError, RuntimeError):
+                self.accelerator.print("the checkpoint has no such discriminators; they start afresh")
+                self._make_discriminators()
+        if self.average is not None:
+            self.average.load(training.get("average", self.trainable))
+        if self.accelerator.scaler is not None and "scaler" in training:
+            self.accelerator.scaler.load_state_dict(training["scaler"])
+
+    def _validator(self) -> Validator:
+        data, rate = self.config.data, self.config.codec.sample_rate
+        unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0))
+        return Validator(data.validation, unchanged, data.validation_crops, self.config.batch_size)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the codec has its averaged weights, if averages are kept."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def _set_lr(self) -> float:
+        config = self.config
+        lr = config.optimizer.lr_at(self.step, config.steps)
+        before, after = self.optimizer.param_groups
+        before["lr"] = lr if self.step < config.quantize_from else lr * config.optimizer.encoder_scale
+        after["lr"] = lr
+        if self.discriminators is not None:
+            factor = (config.discriminators.lr or config.optimizer.lr) / config.optimizer.lr
+            for group in self.discriminator_optimizer.param_groups:
+                group["lr"] = lr * factor
+        return lr
+
+    def _accumulate(self) -> Any:
+        models = [self.codec] if self.discriminators is None else [self.codec, self.discriminators]
+        return self.accelerator.accumulate(*models)
+
+    @contextmanager
+    def _stop_signals(self) -> Iterator[list[int]]:
+        """The list fills when the process is asked to end: the step is then finished and saved.
+
+        Only for a single rank. Several do not hear a signal at the same step, and would wait for each other.
+        """
+        received: list[int] = []
+        if self.accelerator.num_processes > 1:
+            yield received
+            return
+        before = {each: signal.signal(each, lambda number, _: received.append(number)) for each in STOP_SIGNALS}
+        try:
+            yield received
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _split(verdicts: list[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
+    """Verdicts on a batch and its reconstruction, stacked -> those on the one and those on the other."""
+    halves = [verdict.split() for verdict in verdicts]
+    return [first for first, _ in halves], [second for _, second in halves]
+
+
+def run(config: TrainConfig, resume: bool = False) -> None:
+    """Train, from the beginning or from the newest intact checkpoint.
+
+    Raises:
+        ConfigError: a run of that name exists and ``resume`` is false, or has another network.
+        DivergedError: a loss became NaN or infinite.
+    """
+    trainer = CodecTrainer(config)
+    trainer.start(resume)
+    trainer.train()

@@ -1,0 +1,347 @@
+"""Everything a training run depends on, as frozen dataclasses that check themselves.
+
+A run is a YAML file with these fields, and ``key=value`` changes to it. ``base: other.yaml`` starts from another file,
+so that a variant says only what it varies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xcodec.codec.config import ConfigError, XCodecConfig
+from xcodec.data.crops import CorpusConfig, CropConfig
+
+PRECISIONS = ("no", "fp16", "bf16")
+SCHEDULES = ("constant", "cosine", "exponential")
+DISCRIMINATOR_KINDS = ("stft", "period", "resolution")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is heard."""
+
+    train: list[CorpusConfig] = field(default_factory=list)
+    """The mixture to learn from."""
+    validation: list[CorpusConfig] = field(default_factory=list)
+    """The mixture to measure on; may be empty."""
+    validation_crops: int = 32
+    """Always the same ones."""
+    seconds: float = 3.0
+    """Length of a crop: a whole number of the codec's frames."""
+    distinct_crops: int | None = None
+    """Train on this many crops over and over, for ``teacher_cache``; ``null``: none comes twice."""
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    """Each crop is made louder by a number of decibels drawn from this range."""
+    max_broken_files: int = 20
+    """Broken or missing files that are skipped; the next one ends the run."""
+    workers: int = 2
+    """Processes that read audio ahead of the training, for each rank; 0 reads in between steps."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain_db", tuple(self.gain_db))  # YAML gives lists
+        _require(self.validation_crops > 0, f"data.validation_crops must be positive, not {self.validation_crops}")
+        _require(
+            self.distinct_crops is None or self.distinct_crops > 0,
+            f"data.distinct_crops must be positive or null, not {self.distinct_crops}",
+        )
+        _require(self.seconds > 0, f"data.seconds must be positive, not {self.seconds}")
+        _require(self.workers >= 0, f"data.workers must not be negative, not {self.workers}")
+
+    def crops(self, sample_rate: int) -> CropConfig:
+        """The crops of a codec with that sample rate."""
+        return CropConfig(
+            seconds=self.seconds,
+            sample_rate=sample_rate,
+            gain_db=self.gain_db,
+            max_broken_files=self.max_broken_files,
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and its learning rate over the steps. The discriminators have the same one, from when they start."""
+
+    lr: float = 2e-4
+    """Learning rate after warm-up."""
+    encoder_scale: float = 1.0
+    """From ``quantize_from`` on, the learning rate of what lies before the quantiser over that of what lies after it.
+    With small batches the codebooks average over many steps, and follow an encoder only if it moves slowly."""
+    betas: tuple[float, float] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 2.0
+    """Largest norm of the gradient; longer ones are shortened to it."""
+    warmup: int = 0
+    """Steps over which the learning rate rises from zero."""
+    schedule: str = "exponential"
+    """After warm-up: ``constant``; ``cosine`` falls to ``final_lr`` at the last step; ``exponential`` is multiplied by
+    ``decay`` every ``decay_every`` steps."""
+    final_lr: float = 0.0
+    decay: float = 0.999
+    decay_every: int = 1000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        _require(self.lr > 0, f"optimizer.lr must be positive, not {self.lr}")
+        _require(self.encoder_scale >= 0, f"optimizer.encoder_scale must not be negative, not {self.encoder_scale}")
+        _require(self.clip > 0, f"optimizer.clip must be positive, not {self.clip}")
+        _require(self.warmup >= 0, f"optimizer.warmup must not be negative, not {self.warmup}")
+        _require(self.decay_every > 0, f"optimizer.decay_every must be positive, not {self.decay_every}")
+        _require(
+            self.schedule in SCHEDULES,
+            f"optimizer.schedule is {self.schedule!r}; known: {', '.join(SCHEDULES)}",
+        )
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Learning rate of a step (the first is 0) of a run of ``steps``: a pure function, so nothing to resume.
+
+        >>> schedule = OptimizerConfig(lr=1.0, warmup=10, schedule="cosine", final_lr=0.1)
+        >>> [round(schedule.lr_at(step, 110), 2) for step in (0, 4, 9, 10, 60, 110)]
+        [0.1, 0.5, 1.0, 1.0, 0.55, 0.1]
+        """
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.schedule == "cosine":
+            progress = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
+            return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+        if self.schedule == "exponential":
+            return self.lr * self.decay ** (step // self.decay_every)
+        return self.lr
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """One weight for each loss; logs use the same names. A loss of weight 0 is not computed."""
+
+    waveform: float = 0.0
+    """L1 between waveforms."""
+    mel: float = 0.0
+    """Multi-scale log-mel L1."""
+    complex: float = 0.0
+    """L1 between spectra with compressed magnitudes and their phases: tells the phase early in training."""
+    stft: float = 1.0
+    """Multi-resolution STFT: spectral convergence + log magnitude (Parallel WaveGAN; the release)."""
+    subband_stft: float = 1.0
+    """The same on six sub-bands (the release)."""
+    semantic: float = 100.0
+    """Mean squared error of the teacher's features (paper §3.2)."""
+    semantic_cosine: float = 0.0
+    """1 − cosine similarity of the teacher's features."""
+    commitment: float = 1.0
+    """Of the encoder to the codes."""
+    adversarial: float = 1.0
+    """Least-squares GAN."""
+    feature_matching: float = 20.0
+    """L1 between the discriminators' features."""
+
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            weight = getattr(self, each.name)
+            _require(weight >= 0, f"losses.{each.name} must not be negative, not {weight}")
+
+
+@dataclass(frozen=True)
+class SpectraConfig:
+    """Resolutions of the spectral losses. One transform per resolution serves all of them."""
+
+    resolutions: tuple[tuple[int, ...], ...] = ((512, 120, 40), (1024, 240, 80), (2048, 300, 160))
+    """FFT size, hop and number of mel bands of each (the release's FFT sizes and hops)."""
+    complex_fft: tuple[int, ...] = (512,)
+    """FFT sizes, among the resolutions, at which the ``complex`` loss listens."""
+    subband_resolutions: tuple[tuple[int, ...], ...] = ((128, 30), (256, 60), (512, 60))
+    """FFT size and hop of each sub-band resolution, in samples of a sub-band."""
+
+    def __post_init__(self) -> None:
+        for name, length in (("resolutions", 3), ("subband_resolutions", 2)):
+            rows = tuple(tuple(row) for row in getattr(self, name))
+            object.__setattr__(self, name, rows)
+            _require(
+                all(len(row) == length and min(row) > 0 for row in rows),
+                f"spectra.{name} must be rows of {length} positive numbers, not {[list(row) for row in rows]}",
+            )
+        object.__setattr__(self, "complex_fft", tuple(self.complex_fft))
+        sizes = [row[0] for row in self.resolutions]
+        for size in self.complex_fft:
+            _require(size in sizes, f"spectra.complex_fft asks for {size}, but the resolutions have {sizes}")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The critics, and when they play."""
+
+    kinds: tuple[str, ...] = ("stft",)
+    """Any of ``stft`` (the release's), ``period`` (HiFi-GAN) and ``resolution`` (UnivNet, DAC)."""
+    width: int = 32
+    """Channels of their first layers."""
+    stft_hops: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    """Of the ``stft`` kind; the FFT size is four hops."""
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    resolutions: tuple[int, ...] = (512, 1024, 2048)
+    """FFT sizes of the ``resolution`` kind; the hop is a quarter."""
+    lr: float | None = None
+    """Learning rate; the codec's if ``null``. It follows the codec's schedule."""
+    start: int = 0
+    """First step at which they play."""
+    every: int = 1
+    """From then on they are heard at every n-th step; in between, the codec learns from the other losses alone."""
+    update_every: int = 1
+    """At every n-th of the steps at which they are heard, they learn too."""
+    clips: int | None = None
+    """How many clips of a batch they hear; all if ``null``. Where they are the slowest part, few will do."""
+
+    def __post_init__(self) -> None:
+        for name in ("kinds", "stft_hops", "periods", "resolutions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for kind in self.kinds:
+            _require(
+                kind in DISCRIMINATOR_KINDS,
+                f"discriminators.kinds has {kind!r}; known: {', '.join(DISCRIMINATOR_KINDS)}",
+            )
+        for name in ("width", "every", "update_every", "clips"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"discriminators.{name} must be positive, not {value}")
+
+    def play_at(self, step: int) -> bool:
+        """Whether they are heard at a step."""
+        return step >= self.start and (step - self.start) % self.every == 0
+
+    def learn_at(self, step: int) -> bool:
+        """Whether they learn at a step at which they are heard."""
+        return (step - self.start) % (self.every * self.update_every) == 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    name: str = "xcodec"
+    """The run lives in ``runs/NAME`` (see ``runs``)."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The codec, as :class:`~xcodec.codec.config.XCodecConfig` writes itself; what is missing is the paper's."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    spectra: SpectraConfig = field(default_factory=SpectraConfig)
+    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    steps: int = 400_000
+    batch_size: int = 8
+    """Crops of each rank in one pass."""
+    accumulation: int = 1
+    """Passes per step."""
+    seed: int = 0
+    """All randomness is a function of it and the step."""
+    quantize_from: int = 0
+    """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
+    kmeans_batches: int = 8
+    """Batches (of all ranks) that k-means sees, so that every entry starts among enough vectors."""
+    ema: float = 0.0
+    """Decay of a moving average of the codec's weights, which is then what gets validated; 0 keeps none."""
+    init_from: str | None = None
+    """A codec to start from: whatever :func:`xcodec.load` loads. Weights only; ``--resume`` takes up a whole run."""
+    teacher_cache: str | None = None
+    """A folder that keeps the teacher's features of crops already heard; pays with ``data.distinct_crops``."""
+
+    log_every: int = 20
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int = 3
+    """Newest checkpoints that stay."""
+    runs: str = "runs"
+    """Folder of all runs."""
+    tensorboard: bool = True
+    device: str = "auto"
+    """``auto`` or ``cpu``."""
+    precision: str = "no"
+    """Mixed precision: ``no``, ``bf16`` or ``fp16``."""
+    threads: int | None = None
+    """CPU threads of each rank; torch's own choice if ``null``."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "log_every",
+            "validate_every",
+            "checkpoint_every",
+            "keep",
+        ):
+            _require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("quantize_from", "kmeans_batches"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
+        _require(0 <= self.ema < 1, f"ema must lie in [0, 1), not {self.ema}")
+        _require(self.precision in PRECISIONS, f"precision is {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        _require(self.device in ("auto", "cpu"), f"device is {self.device!r}; known: auto, cpu")
+        codec = self.codec
+        samples = self.data.crops(codec.sample_rate).samples
+        _require(
+            samples % codec.hop_length == 0,
+            f"data.seconds = {self.data.seconds:g} is {samples / codec.hop_length:g} frames; take a whole number",
+        )
+
+    @property
+    def codec(self) -> XCodecConfig:
+        """The codec to train."""
+        return XCodecConfig.from_dict({"name": self.name, **self.model})
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its checkpoints and logs."""
+        return Path(self.runs) / self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, ready for JSON or YAML."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file and apply ``key=value`` changes, such as ``optimizer.lr=1e-3`` or ``data.train.0.path=x``.
+
+    Raises:
+        ConfigError: a file that is missing or not YAML, an unknown key, or a value that cannot be; in one line.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    values = _read_yaml(Path(path))
+    try:
+        for change in changes:
+            key, equals, _ = change.partition("=")
+            if not equals or not key:
+                raise ConfigError(f"{change!r} is not of the form key=value")
+            value = OmegaConf.from_dotlist([f"value={change[len(key) + 1 :]}"])["value"]
+            OmegaConf.update(values, key, value)
+        typed = OmegaConf.merge(OmegaConf.structured(TrainConfig), values)
+        return OmegaConf.to_object(typed)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        message = str(error).splitlines()[0]
+        where = getattr(error, "full_key", None)
+        raise ConfigError(f"{path}: {message}" + (f" (at {where})" if where else "")) from error
+
+
+def _read_yaml(path: Path) -> Any:
+    """The file merged over its ``base``, and that over its own."""
+    import yaml
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"no config at {path}") from None
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, DictConfig):
+        raise ConfigError(f"{path} must hold keys and values")
+    base = values.pop("base", None)
+    return values if base is None else OmegaConf.merge(_read_yaml(path.parent / base), values)

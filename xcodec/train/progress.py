@@ -1,0 +1,266 @@
+"""What a run tells while it runs: a bar or plain lines, ``log.jsonl``, and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from xcodec.codec.config import XCodecConfig
+
+if TYPE_CHECKING:
+    from .validate import Validation
+
+
+class CodeStatistics:
+    """How often each entry of each codebook was chosen since the last report."""
+
+    def __init__(self, codebooks: int, size: int) -> None:
+        self.counts = torch.zeros(codebooks, size)
+
+    def add(self, codes: Tensor) -> None:
+        """Count codes [B, K, F]."""
+        self.counts = self.counts.to(codes.device)
+        for level, chosen in enumerate(codes.transpose(0, 1)):  # (B, K, F) -> (K, B, F)
+            self.counts[level] += torch.bincount(chosen.flatten(), minlength=self.counts.shape[1])
+
+    def report(self) -> dict[str, float]:
+        """``usage/k``, the share of entries chosen at all, and ``perplexity/k``, as many as if all were chosen
+        equally often, of each level; then start anew.
+        """
+        values = {}
+        for level, counts in enumerate(_sum_of_ranks(self.counts), start=1):
+            if counts.sum() > 0:
+                share = counts / counts.sum()
+                values[f"usage/{level}"] = float((counts > 0).float().mean())
+                values[f"perplexity/{level}"] = float(torch.special.entr(share).sum().exp())
+        self.counts.zero_()
+        return values
+
+
+class Averages:
+    """Means of named scalars since the last report."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = defaultdict(int)
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Add one scalar to each mean."""
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+            self.counts[name] += 1
+
+    def report(self, *, of_all_ranks: bool = False) -> dict[str, float]:
+        """The means; then start anew. ``of_all_ranks`` needs every rank to ask."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        if of_all_ranks:
+            means = {name: _sum_of_ranks(mean) / _ranks() for name, mean in means.items()}
+        self.sums.clear()
+        self.counts.clear()
+        return {name: float(mean) for name, mean in means.items()}
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _sum_of_ranks(value: Tensor) -> Tensor:
+    if _ranks() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+class Board:
+    """TensorBoard: every number under its name, and examples to see and hear."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """One point of each curve."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def examples(self, step: int, originals: Tensor, reconstructions: Tensor, sample_rate: int) -> None:
+        """Pairs [n, 1, T] as sound, and as spectrograms, the original above."""
+        for index, pair in enumerate(zip(originals, reconstructions, strict=True)):
+            for name, wav in zip(("original", "reconstruction"), pair, strict=True):
+                self.writer.add_audio(f"example-{index}/{name}", wav.clamp(-1, 1), step, sample_rate)
+            image = torch.cat([_spectrogram(wav) for wav in pair], dim=1)
+            self.writer.add_image(f"example-{index}/spectrograms", image, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.writer.close()
+
+
+def _spectrogram(wav: Tensor) -> Tensor:
+    """Waveform [1, T] -> grey image [1, bins, F] in [0, 1]: 80 dB, low frequencies at the bottom."""
+    spectrum = torch.stft(wav, 512, 128, window=torch.hann_window(512), return_complex=True).abs()
+    decibels = 20 * spectrum.clamp(min=1e-4).log10()
+    return ((decibels + 40) / 80).clamp(0, 1).flip(1)
+
+
+class Journal:
+    """``log.jsonl``: one line of JSON for each report. A resumed run drops what lies beyond its checkpoint."""
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        beside = path.with_suffix(".partial")
+        beside.write_text("".join(line + "\n" for line in kept), "utf-8")
+        os.replace(beside, path)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of the file; a kill can leave half a line at its end."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+
+
+class Display:
+    """A rich bar on a terminal, plain lines otherwise; silent on all ranks but the first."""
+
+    def __init__(self, first_step: int, steps: int, seconds_per_step: float, *, silent: bool = False) -> None:
+        self.steps = steps
+        self.seconds_per_step = seconds_per_step
+        self.silent = silent
+        self.first_step = first_step
+        self.started = time.perf_counter()
+        self.since = (self.started, first_step)
+        self.bar: Any = None
+        if not silent and sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
+            self.bar = RichProgress(*columns)
+            self.task = self.bar.add_task("", total=steps, completed=first_step)
+            self.bar.start()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step)
+
+    def speed(self, step: int) -> float:
+        """Seconds of audio per second since this was last asked."""
+        now = time.perf_counter()
+        before, first = self.since
+        self.since = (now, step)
+        return (step - first) * self.seconds_per_step / max(now - before, 1e-9)
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Show the losses and the speed."""
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        if self.bar is not None:
+            self.bar.update(self.task, description=shown)
+        else:
+            per_step = (time.perf_counter() - self.started) / max(1, step - self.first_step)
+            self.say(f"step {step}/{self.steps} left {_clock((self.steps - step) * per_step)} {shown}")
+
+    def say(self, message: str) -> None:
+        """One line for the reader."""
+        if self.silent:
+            return
+        if self.bar is not None:
+            self.bar.console.print(message, highlight=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(3725)
+    '1:02:05'
+    """
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+class Reporter:
+    """All of the above for one run. Only the first rank speaks and writes; all of them count."""
+
+    def __init__(
+        self,
+        folder: Path,
+        codec: XCodecConfig,
+        first_step: int,
+        steps: int,
+        seconds_per_step: float,
+        *,
+        main: bool,
+        tensorboard: bool,
+    ) -> None:
+        self.sample_rate = codec.sample_rate
+        self.averages = Averages()
+        self.statistics = CodeStatistics(codec.quantizer.codebooks, codec.quantizer.codebook_size)
+        self.display = Display(first_step, steps, seconds_per_step, silent=not main)
+        self.journal = Journal(folder / "log.jsonl", first_step) if main else None
+        self.board = Board(folder / "tensorboard", first_step) if main and tensorboard else None
+
+    def add(self, losses: dict[str, Tensor], codes: Tensor | None) -> None:
+        """Take in one pass."""
+        self.averages.add(losses)
+        if codes is not None:
+            self.statistics.add(codes)
+
+    def report(self, step: int, lr: float) -> None:
+        """Tell everything since the last report. Every rank must call it."""
+        values = {
+            **self.averages.report(of_all_ranks=True),
+            "lr": lr,
+            "audio_per_second": self.display.speed(step),
+            **self.statistics.report(),
+        }
+        self.display.report(step, values)
+        self._write(step, values)
+
+    def validation(self, step: int, found: Validation) -> None:
+        """Tell what a validation found."""
+        shown = " ".join(f"{name} {value:.4g}" for name, value in found.losses.items() if name.endswith("total"))
+        self.display.say(f"step {step} {shown}")
+        self._write(step, found.losses)
+        if self.board is not None:
+            self.board.examples(step, found.originals, found.reconstructions, self.sample_rate)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self.display.close()
+        if self.board is not None:
+            self.board.close()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if self.journal is not None:
+            self.journal.write(step, values)
+        if self.board is not None:
+            self.board.numbers(step, values)

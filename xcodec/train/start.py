@@ -1,0 +1,92 @@
+"""What happens once in a run: the teacher gets its pre-trained weights, and the codebooks their first places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from xcodec.codec.config import ConfigError
+from xcodec.codec.model import XCodec
+from xcodec.codec.quantize import QuantizerLevel
+from xcodec.codec.teacher import Teacher, WhisperStates
+
+
+def load_teacher(teacher: Teacher) -> None:
+    """Give a teacher the weights that its config names.
+
+    Raises:
+        ConfigError: there is no source, or what is there is not this network.
+    """
+    source = teacher.config.source
+    if source is None:
+        raise ConfigError(
+            "model.semantic.teacher.source is not set: a teacher without pre-trained weights teaches noise;"
+            " name a hub model or a folder"
+        )
+    network = teacher.network
+    model = network.encoder if isinstance(network, WhisperStates) else network.model
+    try:
+        loaded, report = type(model).from_pretrained(
+            source, config=model.config, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"cannot load the teacher from {source}: {' '.join(str(error).split())}") from error
+    if report["missing_keys"]:
+        raise ConfigError(f"{source} lacks weights of the teacher: {', '.join(sorted(report['missing_keys'])[:5])}")
+    model.load_state_dict(loaded.state_dict())
+
+
+def codebooks_are_placed(codec: XCodec) -> bool:
+    """Whether every level has been initialised."""
+    return all(int(level.codebook.updates) > 0 for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels))
+
+
+@torch.no_grad()
+def place_codebooks(codec: XCodec, batches: Iterable[Tensor]) -> None:
+    """Initialise the quantiser, level by level, on what each level is left with.
+
+    The entries are placed by k-means. One batch holds too few frames for 1024 entries: most would start on a single
+    frame and die. Where a level projects to narrower codes, the projections start as the principal directions of its
+    input; random ones would throw most of it away and tear up the autoencoder that has been trained so far.
+
+    Args:
+        codec: Its encoder as trained so far.
+        batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
+    """
+    training = codec.training
+    codec.eval()
+    latents = [codec.latents(clips).values.float() for clips in batches]
+    codec.train(training)
+    residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
+    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels):
+        if isinstance(level.project_in, nn.Linear) and isinstance(level.project_out, nn.Linear):
+            _follow_principal_directions(level.project_in, level.project_out, residual)
+        points = level.project_in(residual)
+        codebook = level.codebook
+        codebook.initialise(points)
+        # The averages are per step, but k-means counted all batches.
+        codebook.usage /= len(latents)
+        codebook.sums /= len(latents)
+        residual = residual - level.decode(codebook.nearest(points))
+
+
+def _follow_principal_directions(project_in: nn.Linear, project_out: nn.Linear, points: Tensor) -> None:
+    """Let projections to fewer channels and back keep most of the variance of [M, D], over all ranks."""
+    moments = torch.stack([points.new_tensor(len(points)).expand(points.shape[1]), points.sum(0)]).double()
+    products = points.double().T @ points.double()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(moments)
+        dist.all_reduce(products)
+    count, total = moments[0, 0], moments[1]
+    mean = total / count
+    _, directions = torch.linalg.eigh(products / count - torch.outer(mean, mean))  # columns, least variance first
+    kept = directions.flip(1)[:, : project_in.out_features].float()  # [D, width of the codes]
+    mean = mean.float()
+    project_in.weight.copy_(kept.T)
+    project_in.bias.copy_(-mean @ kept)
+    project_out.weight.copy_(kept)
+    project_out.bias.copy_(mean)

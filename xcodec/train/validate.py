@@ -1,0 +1,72 @@
+"""Measure a codec on crops that are always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xcodec.codec.model import XCodec
+from xcodec.data.crops import CorpusConfig, CropBatch, CropConfig, RandomCrops, crop_loader
+
+from .discriminators import Discriminators
+from .losses import CodecLosses, adversarial_losses
+from .progress import Averages
+
+EXAMPLES = 2
+"""Clips to listen to."""
+
+
+@dataclass
+class Validation:
+    """What a validation found."""
+
+    losses: dict[str, float]
+    """``valid-K/name``, the mean of each loss with K codebooks; ``valid/name`` before there are codebooks."""
+    originals: Tensor
+    """[n, 1, T]: some of the clips."""
+    reconstructions: Tensor
+    """[n, 1, T]: the same from the most codebooks."""
+
+
+class Validator:
+    """The validation clips, read once."""
+
+    def __init__(self, corpora: Sequence[CorpusConfig], crop: CropConfig, count: int, batch_size: int) -> None:
+        crops = RandomCrops.from_config(corpora, crop, seed=0)
+        batches: list[CropBatch] = list(crop_loader(crops, batch_size, steps=-(-count // batch_size)))
+        self.batches = [batch.audio for batch in batches]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        codec: XCodec,
+        losses: CodecLosses,
+        discriminators: Discriminators | None,
+        codebook_counts: Sequence[int | None],
+    ) -> Validation:
+        """Every loss at every number of codebooks; nothing learns from it."""
+        device = next(codec.parameters()).device
+        training = codec.training
+        codec.eval()
+        found: dict[str, float] = {}
+        for count in codebook_counts:
+            averages = Averages()
+            for index, batch in enumerate(self.batches):
+                clips = batch.to(device)
+                used = None if count is None else torch.full((len(clips),), count, device=device)
+                output = codec(clips, used)
+                if index == 0:
+                    examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
+                values = losses(output, clips)
+                if discriminators is not None:
+                    values |= adversarial_losses(
+                        losses.weights, discriminators(clips), discriminators(output.audio.float())
+                    )
+                averages.add({"total": losses.weighted(values), **values})
+            where = "valid" if count is None else f"valid-{count}"
+            found |= {f"{where}/{name}": mean for name, mean in averages.report().items()}
+        codec.train(training)
+        return Validation(found, *examples)
