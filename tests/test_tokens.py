@@ -428,9 +428,7 @@ class SignTokenizer:
     codebook_size = 2
     bandwidths = (8.0,)
 
-    def encode(
-        self, wav: torch.Tensor, bandwidth: float | None = None, lengths: object = None
-    ) -> torch.Tensor:
+    def encode(self, wav: torch.Tensor, bandwidth: float | None = None, lengths: object = None) -> torch.Tensor:
         return (wav > 0).long()
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:

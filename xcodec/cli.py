@@ -175,6 +175,9 @@ def convert(
     file_format: Annotated[
         Literal["xcodec", "transformers"], typer.Option("--format", help="Of the checkpoint to write.")
     ] = "xcodec",
+    half: Annotated[
+        bool, typer.Option("--half", help="Half precision, and nothing that only training needs: a quarter the size.")
+    ] = False,
 ) -> None:
     """Turn any checkpoint into ours, or into one for transformers.XcodecModel.
 
@@ -182,8 +185,34 @@ def convert(
     """
     from xcodec.codec.checkpoint import load, save, to_transformers
 
-    write = {"xcodec": save, "transformers": to_transformers}[file_format]
-    write(load(source), folder)
+    if file_format == "transformers":
+        if half:
+            raise ValueError("--half is for --format xcodec; transformers has options of its own at loading")
+        to_transformers(load(source), folder)
+    elif half:
+        import torch
+
+        save(load(source), folder, torch.float16, statistics=False)
+    else:
+        save(load(source), folder)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as those in configs/.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it, such as optimizer.lr=1e-4.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest intact checkpoint.")] = False,
+) -> None:
+    """Train a codec. Checkpoints and logs go to runs/NAME.
+
+    Example: xcodec train configs/xcodec-mini.yaml batch_size=8 --resume
+    """
+    from xcodec.train.codec import run
+    from xcodec.train.config import load_config
+
+    run(load_config(config, changes or ()), resume)
 
 
 def _process(

@@ -348,9 +348,7 @@ class TokenReader:
         """The whole file."""
         codes = np.concatenate(list(self.blocks()), axis=2)
         h = self.header
-        return TokenFile(
-            codes, h.codebook_size, h.sample_rate, h.samples, h.hop_length, h.model, h.model_hash
-        )
+        return TokenFile(codes, h.codebook_size, h.sample_rate, h.samples, h.hop_length, h.model, h.model_hash)
 
     def _check(self) -> TokenHeader:
         """Reads the header and holds the rest against it; what it claims is believed only after that."""

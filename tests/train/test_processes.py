@@ -21,7 +21,7 @@ from xcodec.train.config import load_config
 from .conftest import assert_same_path
 
 GAN = ("losses.adversarial=1", "losses.feature_matching=2", "discriminators.kinds=[stft]")
-TRAIN = [sys.executable, "-m", "xcodec.train"]
+TRAIN = [sys.executable, "-m", "xcodec", "train"]
 
 
 def newest(folder: Path) -> Path:

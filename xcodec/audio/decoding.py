@@ -83,7 +83,7 @@ class _File(io.FileIO):
             return self.tell()
 
 
-class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
+class _Sequential(soundfile.SoundFile):
     """soundfile seeks after every block, to where it already is; near the end of Opus that spoils the next one."""
 
     def seekable(self) -> bool:

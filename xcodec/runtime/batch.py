@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -152,6 +152,7 @@ def _run_in_processes(work: Work, plan: Plan, jobs: int) -> Generator[Outcome]:
     finally:
         for worker in workers:
             worker.process.terminate()
+            worker.connection.close()  # ends it after its task, should the signal be lost in a library
         for worker in workers:
             worker.process.join()  # until it has cleared away what it was writing
 
@@ -171,12 +172,9 @@ def _serve(connection: Connection, work: Work, make_folders: bool, jobs: int) ->
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     operate = work.start(make_folders)
-    while True:
-        try:
-            task = connection.recv()
-        except (EOFError, ConnectionError):  # the parent is gone
-            return
-        connection.send(_attempt(operate, task))
+    with suppress(EOFError, ConnectionError):  # the parent wants no more, or is gone
+        while True:
+            connection.send(_attempt(operate, connection.recv()))
 
 
 @contextmanager

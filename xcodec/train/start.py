@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -28,7 +28,7 @@ def load_teacher(teacher: Teacher) -> None:
             " name a hub model or a folder"
         )
     network = teacher.network
-    model = network.encoder if isinstance(network, WhisperStates) else network.model
+    model: Any = network.encoder if isinstance(network, WhisperStates) else network.model
     try:
         loaded, report = type(model).from_pretrained(
             source, config=model.config, output_loading_info=True, dtype=torch.float32
