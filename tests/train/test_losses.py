@@ -81,7 +81,7 @@ def test_complex_distance_is_of_compressed_magnitudes_and_hears_phase() -> None:
         power = parts[0] ** 2 + parts[1] ** 2
         return module.Spectrum(*parts, power, power.sqrt())
 
-    loud = 8.0**0.3
+    loud = 8.0**module.COMPRESSION
     assert float(compressed_complex_distance(spectrum(8, 0), spectrum(1, 0))) == pytest.approx(loud - 1)
     assert float(compressed_complex_distance(spectrum(0, 8), spectrum(8, 0))) == pytest.approx(2 * loud)
     assert float(compressed_complex_distance(spectrum(-8, 0), spectrum(8, 0))) == pytest.approx(2 * loud)
