@@ -23,6 +23,7 @@ import typer
 
 from xcodec import __version__
 from xcodec.runtime.errors import debugging, one_line
+from xcodec.runtime.signals import resend_lost_signals
 
 if TYPE_CHECKING:
     from xcodec.runtime.batch import Outcome
@@ -302,6 +303,7 @@ def main() -> None:
     """Run the command line, and exit."""
     # As an exception, so that a killed command clears away what it was writing.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    resend_lost_signals()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files can be any bytes
     sys.exit(_exit_code())
 

@@ -14,6 +14,7 @@ import torch
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops, ShardedSteps, crop_loader
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
 from xcodec.data.reading import BrokenAudioError, read_span
+from xcodec.train.recurring import RecurringCrops
 
 RATE = 8000
 CONFIG = CropConfig(seconds=0.25, sample_rate=RATE)
@@ -202,6 +203,17 @@ def test_a_mixture_gives_each_corpus_its_share_whatever_its_size(tmp_path: Path)
     crops = RandomCrops.from_config(corpora, CONFIG, seed=0)
     drawn = Counter(Path(crops[i].files[0]).parent.name for i in range(1000))
     assert drawn["speech"] == pytest.approx(750, abs=60)
+
+
+def test_recurring_crops_are_those_of_the_plain_stream(tmp_path: Path) -> None:
+    for number in range(3):
+        write_clip(tmp_path / f"{number}.wav", 0.1)
+    corpora = [CorpusConfig(str(tmp_path), default_domain="sound")]
+    plain = RandomCrops.from_config(corpora, CONFIG, seed=0)
+    ring = RecurringCrops.among(4, corpora, CONFIG, seed=0)
+    for index in range(9):
+        assert torch.equal(ring[index].audio, plain[index % 4].audio)
+        assert ring[index].domain == "sound"
 
 
 def test_broken_files_are_named_counted_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

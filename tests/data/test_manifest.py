@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_a_list_that_names_a_missing_file_says_which(tmp_path: Path) -> None:
         read_corpus(listed)
 
 
+def test_broken_files_of_a_folder_are_named_counted_and_left_out_up_to_a_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = write_tone(tmp_path / "good.wav")
+    for name in ("bad0.wav", "bad1.wav"):
+        (tmp_path / name).write_text("not audio")
+    assert [item.path for item in read_corpus(tmp_path, max_broken_files=2)] == [good]
+    assert "(1 so far)" in caplog.text
+    assert "(2 so far)" in caplog.text
+    assert "bad1.wav" in caplog.text
+    with pytest.raises(DataError, match=r"2 of 3 audio files are broken; the last one: .*bad1\.wav"):
+        read_corpus(tmp_path, max_broken_files=1)
+
+
 def manifest_row(path: str, **other: object) -> dict[str, object]:
     row = {"path": path, "sample_rate": 16000, "samples": 16000, "domain": "speech", "source": "s"}
     return row | other
@@ -82,6 +97,20 @@ def test_a_manifest_row_without_a_needed_field_is_an_error_with_its_line(tmp_pat
         read_corpus(manifest)
 
 
+@pytest.mark.parametrize("content", [b"[1]\n", b"{\n", b"\xff\n", b'{"path": 1}\n'])
+def test_what_is_no_manifest_is_one_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=r"manifest\.jsonl"):
+        read_corpus(tmp_path / "manifest.jsonl")
+
+
+def test_a_compressed_manifest_that_was_cut_short_is_an_error(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps(manifest_row("a.flac")).encode())
+    (tmp_path / "manifest.jsonl.gz").write_bytes(whole[:-12])
+    with pytest.raises(DataError, match="cannot read"):
+        read_corpus(tmp_path / "manifest.jsonl.gz")
+
+
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_a_missing_or_empty_corpus_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -103,6 +132,15 @@ def lhotse_cuts(folder: Path) -> object:
         cut.supervisions = [said]
         cuts += [cut] if number == 0 else [cut.truncate(offset=o, duration=0.5) for o in (0.25, 1.0)]
     return lhotse.CutSet.from_cuts(cut.with_id(f"cut{i}") for i, cut in enumerate(cuts))
+
+
+@pytest.mark.parametrize("how", ["mixed", "perturbed"])
+def test_a_cut_that_is_not_as_it_was_recorded_is_refused(tmp_path: Path, how: str) -> None:
+    cuts = list(lhotse_cuts(tmp_path))
+    changed = cuts[0].mix(cuts[1]) if how == "mixed" else cuts[0].perturb_speed(1.1)
+    type(lhotse_cuts(tmp_path)).from_cuts([changed]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(DataError, match="is not a piece"):
+        read_corpus(tmp_path / "cuts.jsonl")
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -34,3 +36,29 @@ def test_nothing_happens_without_a_signal_or_in_another_thread() -> None:
     thread.start()
     thread.join()
     assert done == [True, True]
+
+
+DESTROYED = """
+import os, signal, sys, time
+from xcodec.runtime.signals import resend_lost_signals
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+resend_lost_signals()
+
+class Resource:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0)
+
+try:
+    Resource()
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_a_destructor_swallowed_comes_again(name: str, exit_code: int) -> None:
+    script = DESTROYED.format(name=name)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (exit_code, "")

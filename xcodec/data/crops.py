@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from xcodec import audio
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
 from xcodec.data.reading import BrokenAudioError, read_span
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +161,10 @@ class RandomCrops(Dataset[Crop]):
         self._broken: set[Path] = set()
 
     @classmethod
-    def from_config(cls, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int) -> RandomCrops:
+    def from_config(cls, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int) -> Self:
         """Read the corpora and mix them."""
-        read = [(read_corpus(c.path, c.split, c.domains, c.default_domain), c.weight) for c in corpora]
+        limit = config.max_broken_files
+        read = [(read_corpus(c.path, c.split, c.domains, c.default_domain, limit), c.weight) for c in corpora]
         return cls(read, config, seed)
 
     def __getitem__(self, index: int) -> Crop:

@@ -13,13 +13,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xcodec import audio
+
+logger = logging.getLogger(__name__)
+
+MAX_BROKEN_FILES = 20
+"""Missing or broken files of a corpus that are skipped unless told otherwise."""
 
 
 class DataError(ValueError):
@@ -65,7 +72,11 @@ class AudioItem:
 
 
 def read_corpus(
-    path: str | Path, split: str | None = None, domains: Sequence[str] = (), default_domain: str = "unknown"
+    path: str | Path,
+    split: str | None = None,
+    domains: Sequence[str] = (),
+    default_domain: str = "unknown",
+    max_broken_files: int = MAX_BROKEN_FILES,
 ) -> list[AudioItem]:
     """Read the items of a corpus, in a stable order.
 
@@ -74,16 +85,18 @@ def read_corpus(
         split: Keep the items of this split only; corpora without splits are all `train`.
         domains: Keep the items of these domains only; empty keeps all.
         default_domain: The domain of items whose corpus does not tell one.
+        max_broken_files: How many missing or broken files of a folder or a text list are named and skipped. The
+            other kinds of corpora are believed here; what is broken in them shows when it is read.
 
     Raises:
-        DataError: Nothing readable is there, or nothing is left after the filters.
+        DataError: Nothing readable is there, too much is broken, or nothing is left after the filters.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"no corpus at {path}")
     items = [
         item
-        for item in _read_any(path, default_domain)
+        for item in _read_any(path, default_domain, max_broken_files)
         if (split is None or item.split == split) and (not domains or item.domain in domains)
     ]
     if not items:
@@ -94,17 +107,15 @@ def read_corpus(
     return items
 
 
-def _read_any(path: Path, default_domain: str) -> Iterator[AudioItem]:
+def _read_any(path: Path, default_domain: str, max_broken_files: int) -> Iterator[AudioItem]:
     if path.is_dir():
         if sorted(path.glob("cuts.*.jsonl.gz")):
             return _read_shar(path, default_domain)
-        return _read_files(audio.find_audio(path), default_domain)
+        return _read_files(audio.find_audio(path), default_domain, max_broken_files)
     if path.suffixes[-2:] == [".jsonl", ".gz"] or path.suffix == ".jsonl":
-        rows = _json_lines(path)
-        if rows and "recording" in rows[0] and "duration" in rows[0]:
-            return _read_cuts(path, default_domain)
-        return _read_manifest(path, rows)
-    return _read_files(_listed(path), default_domain)
+        _, first = next(_json_lines(path), (0, {}))
+        return _read_cuts(path, default_domain) if {"supervisions", "tracks"} & set(first) else _read_manifest(path)
+    return _read_files(_listed(path), default_domain, max_broken_files)
 
 
 # --- folders and lists -------------------------------------------------------------------------------------
@@ -117,29 +128,37 @@ def _listed(path: Path) -> list[Path]:
     return [beside if (beside := path.parent / file).exists() else file for file in listed]
 
 
-def _read_files(files: list[Path], domain: str) -> Iterator[AudioItem]:
+def _read_files(files: list[Path], domain: str, max_broken_files: int) -> Iterator[AudioItem]:
     """Items of bare files, by their headers. A folder usually holds one speaker, so it stands in for one."""
+    broken = 0
     for path in files:
         try:
             header = audio.info(path)
         except (audio.AudioError, OSError) as error:
-            raise DataError(f"{error}; remove it from the corpus") from error
+            broken += 1
+            logger.warning("left out broken audio (%d so far): %s", broken, error)
+            if broken > max_broken_files or broken == len(files):
+                raise DataError(f"{broken} of {len(files)} audio files are broken; the last one: {error}") from error
+            continue
         yield AudioItem(path, header.sample_rate, header.samples, domain=domain, source=str(path.parent))
 
 
 # --- our manifest ------------------------------------------------------------------------------------------
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line that is not blank, with its number from 1; one at a time, because a corpus has millions."""
     try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _read_manifest(path: Path, rows: list[dict[str, Any]]) -> Iterator[AudioItem]:
-    for number, row in enumerate(rows, start=1):
+def _read_manifest(path: Path) -> Iterator[AudioItem]:
+    for number, row in _json_lines(path):
         try:
             yield AudioItem(
                 path=path.parent / row["path"],
@@ -156,6 +175,8 @@ def _read_manifest(path: Path, rows: list[dict[str, Any]]) -> Iterator[AudioItem
             )
         except KeyError as error:
             raise DataError(f"{path}, line {number}: no {error.args[0]!r}") from None
+        except TypeError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
 
 
 def _interned(value: str | None) -> str | None:
@@ -177,9 +198,10 @@ def _lhotse() -> Any:
 def _read_cuts(path: Path, domain: str) -> Iterator[AudioItem]:
     """Items of a cut manifest. Each cut must be one piece of one recording in one file."""
     for cut in _lhotse().CutSet.from_file(path):
-        sources = cut.recording.sources if cut.has_recording else []
+        recording = getattr(cut, "recording", None)  # a mix has several
+        sources = [] if recording is None or recording.transforms else recording.sources
         if len(sources) != 1 or sources[0].type != "file":
-            raise DataError(f"{path}: cut {cut.id} is not a piece of one audio file")
+            raise DataError(f"{path}: cut {cut.id} is not a piece, as it was recorded, of one audio file")
         file = Path(sources[0].source)
         # Recordings keep the paths they were prepared with; relative ones may count from the manifest.
         if not file.exists() and (path.parent / file).exists():
@@ -207,7 +229,7 @@ def _tar_members(archive: Path) -> dict[str, tuple[int, int]]:
 
     with tarfile.open(archive, "r:") as opened:
         return {
-            Path(member.name).stem: (member.offset_data, member.size)
+            str(Path(member.name).with_suffix("")): (member.offset_data, member.size)
             for member in opened
             if member.isfile() and not member.name.endswith((".json", ".nodata", ".nometa"))
         }

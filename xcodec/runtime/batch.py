@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from xcodec.runtime.errors import debugging, one_line
 from xcodec.runtime.plan import Operation, Plan, Task
+from xcodec.runtime.signals import resend_lost_signals
 
 if TYPE_CHECKING:
     from xcodec.runtime.files import Channels, FileReport
@@ -168,6 +169,7 @@ def _serve(connection: Connection, work: Work, make_folders: bool, jobs: int) ->
     """What a worker process does."""
     # As an exception, so that atomic writes clear away their temporary file.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    resend_lost_signals()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))

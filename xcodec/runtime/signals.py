@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+AGAIN_AFTER = 0.01
+"""Seconds until a lost signal is sent once more."""
+
+
+def resend_lost_signals() -> None:
+    """From now on, let SIGINT and SIGTERM come again if what they raised was lost.
+
+    A signal may arrive while Python runs a destructor (soundfile's is in Python), which can raise nothing: the
+    exception would be printed, and the program would go on as if nobody had asked it to stop.
+    """
+    show = sys.unraisablehook
+
+    def resend(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type not in (KeyboardInterrupt, SystemExit):
+            show(lost)
+            return
+        number = signal.SIGINT if lost.exc_type is KeyboardInterrupt else signal.SIGTERM
+        timer = threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = resend
 
 
 @contextmanager

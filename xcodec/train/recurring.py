@@ -18,7 +18,6 @@ from torch import Tensor
 
 from xcodec.codec.teacher import Teacher
 from xcodec.data.crops import CorpusConfig, Crop, CropConfig, RandomCrops
-from xcodec.data.manifest import read_corpus
 
 
 class RecurringCrops(RandomCrops):
@@ -31,7 +30,7 @@ class RecurringCrops(RandomCrops):
         cls, distinct: int | None, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int
     ) -> RecurringCrops:
         """Read the corpora, mix them, and close the ring."""
-        crops = cls([(read_corpus(each.path, each.split, each.domains), each.weight) for each in corpora], config, seed)
+        crops = cls.from_config(corpora, config, seed)
         crops.distinct = distinct
         return crops
 
