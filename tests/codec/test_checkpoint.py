@@ -213,7 +213,7 @@ def test_an_interrupted_save_leaves_what_was_there(
         path.write_bytes(b"half a fi")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xcodec.codec.checkpoint.storage.save_file", fail)
+    monkeypatch.setattr("xcodec.storage.save_file", fail)
     for name in ("model", "new"):
         with pytest.raises(KeyboardInterrupt):
             save(untrained(), tmp_path / name)

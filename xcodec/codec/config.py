@@ -12,18 +12,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from xcodec.settings import ConfigError as ConfigError  # a part of this module's interface
+from xcodec.settings import build as _build
+from xcodec.settings import require as _require
 from xcodec.tokens import MAX_NAME_BYTES
 
 TEACHER_KINDS = ("hubert", "wavlm", "wav2vec2", "whisper")
-
-
-class ConfigError(ValueError):
-    """A config that cannot be built, said in one line."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -277,14 +271,3 @@ class XCodecConfig:
         if "quantizer" in values:
             values["quantizer"] = _build(QuantizerConfig, values["quantizer"], "quantizer.")
         return _build(cls, values, "")
-
-
-def _build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    """``cls(**values)``, with an unknown field named by its full path and the known ones listed."""
-    known = [each.name for each in dataclasses.fields(cls)]
-    for name in values:
-        _require(name in known, f"unknown config field {where}{name}; known here: {', '.join(known)}")
-    try:
-        return cls(**values)
-    except TypeError as error:  # a string where a number belongs, a number where a list belongs
-        raise ConfigError(f"config {where.rstrip('.') or 'root'}: {error}") from error

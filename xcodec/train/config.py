@@ -13,17 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xcodec.codec.config import ConfigError, XCodecConfig
+from xcodec.codec.config import XCodecConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
+from xcodec.settings import ConfigError
+from xcodec.settings import require as _require
 
 PRECISIONS = ("no", "fp16", "bf16")
 SCHEDULES = ("constant", "cosine", "exponential")
 DISCRIMINATOR_KINDS = ("stft", "period", "resolution")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)

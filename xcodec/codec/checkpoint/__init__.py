@@ -5,10 +5,11 @@ its weights, the teacher's included. Those of the release (:mod:`release`) and o
 load too; :mod:`names` is the table of what they call things. Nothing is ever unpickled beyond ``weights_only=True``.
 """
 
+from xcodec.storage import CheckpointError
+
 from .fingerprint import weights_hash
 from .interchange import to_transformers
 from .loading import load
 from .saving import save
-from .storage import CheckpointError
 
 __all__ = ["CheckpointError", "load", "save", "to_transformers", "weights_hash"]

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from xcodec.storage import CONFIG, PREPROCESSOR, CheckpointError, read_tensors, whole_folder, write_checkpoint
+
 from ..config import ConfigError, DacConfig, XCodecConfig
 from ..model import XCodec
 from .foreign import Checkpoint, codebook_counts, foreign_config
 from .names import DIRECTION, NORM, split, transformers_name
-from .storage import CONFIG, PREPROCESSOR, CheckpointError, read_tensors, whole_folder, write_checkpoint
 
 FIELDS = (
     *("sample_rate", "target_bandwidths", "codebook_size", "acoustic_model_config", "semantic_model_config"),

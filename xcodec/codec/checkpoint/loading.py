@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from xcodec.storage import CONFIG, WEIGHTS, CheckpointError, read_json, read_tensors
+
 from ..config import XCodecConfig
 from ..model import XCodec
 from .foreign import Checkpoint
@@ -17,7 +19,6 @@ from .names import arrange, own_name
 from .release import PICKLED, read_release
 from .saving import FORMAT_VERSION
 from .sources import locate, short_name
-from .storage import CONFIG, WEIGHTS, CheckpointError, read_json, read_tensors
 
 
 def load(source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu") -> XCodec:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xcodec.storage import CheckpointError
+
 from ..config import XCodecConfig
-from .storage import CheckpointError
 
 TEACHER = "teacher.network.model"
 NORM, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xcodec.storage import CheckpointError
+
 from ..config import DacConfig, XCodecConfig
 from .foreign import Checkpoint, foreign_config
 from .names import release_name
-from .storage import CheckpointError
 
 # Both base-size teachers: seven convolutions, then twelve transformer layers.
 _BASE_SIZE: dict[str, Any] = {

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from xcodec.storage import CheckpointError, whole_folder, write_checkpoint
+
 from ..model import XCodec
 from .names import STATISTICS
-from .storage import CheckpointError, whole_folder, write_checkpoint
 
 FORMAT_VERSION = 1
 """Raised when a file of ours changes so that older releases would misread it."""

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .storage import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError
+from xcodec.storage import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError
 
 SHIPPED = "xcodec-mini"
 SHIPPED_FOLDER = Path(__file__).parents[2] / "assets" / SHIPPED

@@ -1,4 +1,4 @@
-"""The files of a checkpoint: read with one clear error, written whole or not at all."""
+"""The files of a checkpoint, of a codec or a language model: read with one clear error, written whole or not at all."""
 
 from __future__ import annotations
 
