@@ -170,6 +170,15 @@ def test_resampled_lengths(channels: int) -> None:
     assert audio.resample(nothing, 44_100, 16_000).shape == (channels, 0)
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "MS_ADPCM", "ULAW", "ALAW"])
+def test_telephone_encodings_are_read_whole_and_in_part(tmp_path: Path, tone: Tone, subtype: str) -> None:
+    path, signal = tmp_path / "clip.wav", tone(1.0, 8_000)
+    soundfile.write(path, signal.T, 8_000, subtype=subtype)
+    whole, _ = audio.read(path)
+    assert signal_to_noise(signal, whole[:, : signal.shape[1]]) > 6
+    assert np.array_equal(audio.read(path, start=3_001, samples=777)[0], whole[:, 3_001:3_778])
+
+
 def test_rates_that_no_audio_has_are_refused(tmp_path: Path, tone: Tone) -> None:
     soundfile.write(tmp_path / "clip.wav", tone(0.1).T, 44_100)
     for rate in (0, -16_000, 1, 10**9):

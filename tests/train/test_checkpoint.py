@@ -43,6 +43,20 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert checkpoints.newest() == (checkpoints.all()[-1], [])
 
 
+def test_a_later_damaged_one_does_not_push_out_those_of_now(tmp_path: Path) -> None:
+    """As when a run falls back from step 100 to 50, and goes on from there."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step in (100, 50, 60):
+        checkpoints.save(step, codec(), {"step": step})
+    assert [path.name for path in checkpoints.all()] == ["step-00000060", "step-00000100"]
+
+
+def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".step-00000001.partial").mkdir()
+    Checkpoints(tmp_path, keep=1).save(2, codec(), {"step": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt", "config.json", "checksums.json"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:

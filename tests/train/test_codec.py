@@ -66,13 +66,17 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
     training = [line for line in lines if "total" in line]
     assert training[-1]["mel"] < 0.75 * training[0]["mel"]
     names = {"waveform", "mel", "complex", "stft", "subband_stft", "adversarial", "feature_matching"}
-    assert training[0].keys() >= names | {"discriminator", "gradient", "lr", "audio_per_second"}
+    assert training[0].keys() >= names | {
+        *("discriminator", "gradient", "audio_per_second"),
+        *("lr", "lr/encoder", "lr/discriminators"),
+    }
     assert "commitment" not in training[0]
     assert training[-1].keys() >= names | {"commitment", "usage/1", "perplexity/3"}
     validations = [line for line in lines if any(name.startswith("valid") for name in line)]
     assert [line["step"] for line in validations] == [20, 40]
-    assert {f"valid/{name}" for name in names | {"total"}} <= validations[0].keys()
-    assert {f"valid-{k}/{name}" for k in (1, 3) for name in names | {"total", "commitment"}} <= validations[1].keys()
+    names |= {"total", "discriminator"}
+    assert {f"valid/{name}" for name in names} <= validations[0].keys()
+    assert {f"valid-{k}/{name}" for k in (1, 3) for name in names | {"commitment"}} <= validations[1].keys()
     assert all(math.isfinite(value) for line in lines for value in line.values())
 
 
@@ -163,13 +167,42 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tiny: Tiny, tmp_p
         return draw()
 
     trainer.draw_codebooks = poisoned
-    with pytest.raises(DivergedError, match=r"loss is nan at step 5") as caught:
+    with pytest.raises(DivergedError, match=r"total is nan at step 5") as caught:
         trainer.train()
     message = str(caught.value)
     assert "step-00000004" in message
     assert ".wav" in message
     assert "\n" not in message
     assert not (config.folder / "model").exists()
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_is_saved(tiny: Tiny) -> None:
+    """As where a square root meets zero: the loss is fine, and the step spoils the weights all the same."""
+    config = tiny("steps=8", "checkpoint_every=1")
+    trainer = CodecTrainer(config)
+    first, draw = next(iter(trainer.trainable.values())), trainer.draw_codebooks
+
+    def poisoned() -> list[torch.Tensor]:
+        if trainer.step == 5:
+            first.register_hook(lambda gradient: gradient * math.nan)
+        return draw()
+
+    trainer.draw_codebooks = poisoned
+    with pytest.raises(DivergedError, match=r"gradient is nan at step 5.*step-00000005.*\.wav"):
+        trainer.train()
+    assert sorted(path.name for path in (config.folder / "checkpoints").iterdir())[-1] == "step-00000005"
+    assert all(bool(value.isfinite().all()) for value in final_weights(config).values())
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_anew(tiny: Tiny) -> None:
+    config = tiny("steps=2", "checkpoint_every=1")
+    run(config)
+    for folder in (config.folder / "checkpoints").iterdir():
+        (folder / "training.pt").write_bytes(b"")
+    for resume in (True, False):
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is intact: .*step-00000002") as caught:
+            run(config, resume=resume)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +212,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tiny: Tiny, capsys: pytest
     newest = config.folder / "checkpoints" / "step-00000006" / "training.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
     run(config, resume=True)
-    assert "step-00000006 is damaged" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert "step-00000006 is damaged" in said
+    assert "falling back to the one before" in said
     assert_same(undamaged, final_weights(config))
 
 
@@ -290,10 +325,12 @@ def test_features_of_recurring_crops_are_computed_once(
     assert final_weights(first).keys() == XCodec(first.codec).state_dict().keys()
 
 
-@pytest.mark.parametrize("kind", ["spectral", "dac"])
-def test_mixed_precision_trains(tiny: Tiny, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["spectral", "dac", "taught"])
+def test_mixed_precision_trains(tiny: Tiny, tmp_path: Path, kind: str) -> None:
+    HubertModel(HubertConfig(**HUBERT)).save_pretrained(tmp_path / "teacher")
     acoustic = {"kind": "dac", "width": 8, "encoder_width": 2, "decoder_width": 32}
-    model = TINY["model"] if kind == "spectral" else {**TINY["model"], "acoustic": acoustic}
+    changed = {"spectral": {}, "dac": {"acoustic": acoustic}, "taught": with_teacher(tmp_path / "teacher")}
+    model = {**TINY["model"], **changed[kind]}
     config = tiny("steps=6", "precision=bf16", *GAN, "log_every=3", model=model)
     run(config)
     first, last = log(config)

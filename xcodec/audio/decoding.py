@@ -103,10 +103,13 @@ class LibsndfileSource(Source):
         if start and self._sound.subtype == "VORBIS":
             # libsndfile misses its aim in the last page, which its encoder cut: jump before it, then walk.
             position = max(0, min(start, self._sound.frames - last_page_samples(self._file)))
+        if self._sound.subtype == "GSM610":
+            position = 0  # libsndfile cannot seek in it, not even to where it is
         end = self._sound.frames if samples is None else start + samples
         size = max(1, _BLOCK_VALUES // self.channels)
         with libsndfile_errors(self.path, "cut short or damaged"):
-            self._sound.seek(position)
+            if position:
+                self._sound.seek(position)
             while position < end:
                 block = self._sound.read(min(size, end - position), dtype="float32", always_2d=True)
                 if not len(block):

@@ -53,8 +53,9 @@ class Checkpoints:
     def save(self, step: int, codec: XCodec, training: dict[str, Any]) -> Path:
         """Write a checkpoint under a hidden name, then rename it; drop the oldest beyond ``keep``."""
         final = self.folder / f"step-{step:08d}"
+        for left in self.folder.glob(".step-*.partial"):  # by a run that was killed
+            shutil.rmtree(left)
         beside = self.folder / f".{final.name}.partial"
-        shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         save(codec, beside)
         torch.save(training, beside / "training.pt")
@@ -65,7 +66,8 @@ class Checkpoints:
         if final.exists():  # left by a run that was resumed from an earlier step
             shutil.rmtree(final)
         os.replace(beside, final)
-        for old in self.all()[: -self.keep]:
+        # Later ones, which were damaged or the run would have gone on from them, must not push out those of now.
+        for old in [folder for folder in self.all() if folder.name <= final.name][: -self.keep]:
             shutil.rmtree(old)
         return final
 
@@ -76,7 +78,7 @@ class Checkpoints:
             fault = _fault(folder)
             if fault is None:
                 return folder, complaints
-            complaints.append(f"checkpoint {folder} is damaged ({fault}); falling back to the one before")
+            complaints.append(f"checkpoint {folder} is damaged ({fault})")
         return None, complaints
 
 

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import save
+from xcodec.codec.checkpoint import CheckpointError, save
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.data.crops import CropBatch, crop_loader
@@ -28,7 +28,7 @@ from xcodec.data.crops import CropBatch, crop_loader
 from .averaging import WeightAverage
 from .checkpoint import Checkpoints, load_training, load_weights
 from .config import TrainConfig
-from .discriminators import Discriminators, Verdict
+from .discriminators import Discriminators, halves
 from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import Reporter
 from .recurring import RecurringCrops, remember_features
@@ -58,7 +58,7 @@ class CodecTrainer:
         self.step = 0
         self.accelerator = Accelerator(
             cpu=config.device == "cpu",
-            mixed_precision=config.precision,
+            mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.accumulation,
             kwargs_handlers=[
                 # Clips differ in how many codebooks they use, so a step may leave parameters without a gradient.
@@ -127,7 +127,7 @@ class CodecTrainer:
 
             if play.learn_at(self.step):
                 verdicts = self.discriminators(torch.cat([real, fake.detach()]))
-                on_real, on_fake = _split(verdicts)
+                on_real, on_fake = halves(verdicts)
                 mistakes = discriminator_loss(on_real, on_fake)
                 self.accelerator.backward(mistakes)
                 norms["discriminator"] = mistakes
@@ -160,10 +160,12 @@ class CodecTrainer:
         """Take the weights from the newest checkpoint, from ``init_from``, or from the teacher's source."""
         config, say = self.config, self.accelerator.print
         newest, complaints = self.checkpoints.newest()
-        for complaint in complaints:
-            say(complaint)
+        if newest is None and complaints:
+            raise CheckpointError(f"no checkpoint in {config.folder} is intact: {'; '.join(complaints)}")
         if newest is not None and not resume:
             raise ConfigError(f"{config.folder} has checkpoints already; resume it, or give this run another name")
+        for complaint in complaints:
+            say(f"{complaint}; falling back to the one before")
         if newest is not None:
             load_weights(newest, self.network)
             self._resume(load_training(newest))
@@ -200,7 +202,7 @@ class CodecTrainer:
         try:
             with self._stop_signals() as stopping:
                 for batches in self.batches():
-                    lr = self._set_lr()
+                    rates = self._set_lr()
                     if self.step >= config.quantize_from and not quantizing:
                         reporter.display.say(f"step {self.step}: placing the codebooks by k-means")
                         self.place_codebooks()
@@ -210,7 +212,7 @@ class CodecTrainer:
                         torch.manual_seed(config.seed * 1_000_003 + self.step)
                         with self._accumulate():
                             values, codes = self.gan_step(batch.audio.to(accelerator.device), codebooks)
-                        self.stop_if_diverged(values["total"], batch)
+                        self.stop_if_diverged(values, batch)
                         reporter.add(values, codes)
                     if self.average is not None:
                         self.average.update(self.step)
@@ -218,7 +220,7 @@ class CodecTrainer:
                     last = self.step == config.steps or bool(stopping)
                     reporter.display.advance(self.step)
                     if self.step % config.log_every == 0 or last:
-                        reporter.report(self.step, lr)
+                        reporter.report(self.step, rates)
                     if self.step % config.validate_every == 0 and validator is not None:
                         reporter.validation(self.step, self.validate(validator, quantizing))
                     if self.step % config.checkpoint_every == 0 or last:
@@ -288,15 +290,22 @@ class CodecTrainer:
         with self._averaged():
             return validator(self.network, self.losses, critics, counts)
 
-    def stop_if_diverged(self, total: Tensor, batch: CropBatch) -> None:
-        """Say where a run broke, while the batch that broke it is still known."""
-        if bool(total.isfinite()):
+    def stop_if_diverged(self, values: dict[str, Tensor], batch: CropBatch) -> None:
+        """Say where a run broke, while the batch that broke it is still known, and before it is saved as a checkpoint.
+
+        Finite losses can have gradients that are not, which have just spoilt the weights.
+        """
+        finite = torch.stack([value.detach().float() for value in values.values()]).isfinite().tolist()
+        broken = next((name for name, fine in zip(values, finite, strict=True) if not fine), None)
+        # Under fp16, gradients overflow now and then: the scaler leaves such a step out and scales less.
+        if broken is None or (self.accelerator.scaler is not None and broken.endswith("gradient")):
             return
         good, _ = self.checkpoints.newest()
         files = sorted({name for names in batch.files for name in names})
         raise DivergedError(
-            f"the loss is {float(total)} at step {self.step}; last good checkpoint: {good or 'none'};"
-            f" crops from number {batch.first_index} on, of {', '.join(files)}"
+            f"diverged: {broken} is {values[broken].item()} at step {self.step}; "
+            f"last good checkpoint: {good or 'none'}; "
+            f"crops from number {batch.first_index} on, of {', '.join(files)}"
         )
 
     def save(self) -> None:
@@ -338,17 +347,20 @@ class CodecTrainer:
         """While it lasts, the codec has its averaged weights, if averages are kept."""
         return self.average.in_place() if self.average else nullcontext()
 
-    def _set_lr(self) -> float:
+    def _set_lr(self) -> dict[str, float]:
+        """Learning rates of this step, by the names they have in the log."""
         config = self.config
         lr = config.optimizer.lr_at(self.step, config.steps)
         before, after = self.optimizer.param_groups
         before["lr"] = lr if self.step < config.quantize_from else lr * config.optimizer.encoder_scale
         after["lr"] = lr
+        rates = {"lr": lr, "lr/encoder": before["lr"]}
         if self.discriminators is not None:
             factor = (config.discriminators.lr or config.optimizer.lr) / config.optimizer.lr
+            rates["lr/discriminators"] = lr * factor
             for group in self.discriminator_optimizer.param_groups:
                 group["lr"] = lr * factor
-        return lr
+        return rates
 
     def _accumulate(self) -> Any:
         models = [self.codec] if self.discriminators is None else [self.codec, self.discriminators]
@@ -370,12 +382,6 @@ class CodecTrainer:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
-
-
-def _split(verdicts: list[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
-    """Verdicts on a batch and its reconstruction, stacked -> those on the one and those on the other."""
-    halves = [verdict.split() for verdict in verdicts]
-    return [first for first, _ in halves], [second for _, second in halves]
 
 
 def run(config: TrainConfig, resume: bool = False) -> None:

@@ -18,7 +18,7 @@ from xcodec.data.crops import CorpusConfig, CropConfig
 from xcodec.settings import ConfigError
 from xcodec.settings import require as _require
 
-PRECISIONS = ("no", "fp16", "bf16")
+PRECISIONS = ("auto", "no", "fp16", "bf16")
 SCHEDULES = ("constant", "cosine", "exponential")
 DISCRIMINATOR_KINDS = ("stft", "period", "resolution")
 
@@ -259,7 +259,7 @@ class TrainConfig:
     device: str = "auto"
     """``auto`` or ``cpu``."""
     precision: str = "no"
-    """Mixed precision: ``no``, ``bf16`` or ``fp16``."""
+    """Mixed precision: ``no``, ``bf16`` or ``fp16``; ``auto`` is ``bf16`` on a GPU that has it, else ``no``."""
     threads: int | None = None
     """CPU threads of each rank; torch's own choice if ``null``."""
 
@@ -295,6 +295,15 @@ class TrainConfig:
     def folder(self) -> Path:
         """Where the run keeps its checkpoints and logs."""
         return Path(self.runs) / self.name
+
+    @property
+    def mixed_precision(self) -> str:
+        """``precision``, with ``auto`` decided for this machine. A CPU gains nothing: most of them emulate bf16."""
+        import torch
+
+        if self.precision != "auto":
+            return self.precision
+        return "bf16" if self.device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON or YAML."""

@@ -234,11 +234,11 @@ class Reporter:
         if codes is not None:
             self.statistics.add(codes)
 
-    def report(self, step: int, lr: float) -> None:
+    def report(self, step: int, learning_rates: dict[str, float]) -> None:
         """Tell everything since the last report. Every rank must call it."""
         values = {
             **self.averages.report(of_all_ranks=True),
-            "lr": lr,
+            **learning_rates,
             "audio_per_second": self.display.speed(step),
             **self.statistics.report(),
         }

@@ -12,7 +12,7 @@ from xcodec.codec.model import XCodec
 from xcodec.data.crops import CorpusConfig, CropBatch, CropConfig, RandomCrops, crop_loader
 
 from .discriminators import Discriminators
-from .losses import CodecLosses, adversarial_losses
+from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import Averages
 
 EXAMPLES = 2
@@ -61,11 +61,12 @@ class Validator:
                 if index == 0:
                     examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
                 values = losses(output, clips)
+                mistakes = {}
                 if discriminators is not None:
-                    values |= adversarial_losses(
-                        losses.weights, discriminators(clips), discriminators(output.audio.float())
-                    )
-                averages.add({"total": losses.weighted(values), **values})
+                    on_real, on_fake = discriminators(clips), discriminators(output.audio.float())
+                    values |= adversarial_losses(losses.weights, on_real, on_fake)
+                    mistakes["discriminator"] = discriminator_loss(on_real, on_fake)
+                averages.add({"total": losses.weighted(values), **values, **mistakes})
             where = "valid" if count is None else f"valid-{count}"
             found |= {f"{where}/{name}": mean for name, mean in averages.report().items()}
         codec.train(training)

@@ -11,7 +11,7 @@ from .period import PeriodDiscriminator
 from .resolution import ResolutionDiscriminator
 from .stft import StftDiscriminator
 
-__all__ = ["Discriminators", "Verdict"]
+__all__ = ["Discriminators", "Verdict", "halves"]
 
 
 class Discriminators(nn.Module):
@@ -31,3 +31,9 @@ class Discriminators(nn.Module):
     def forward(self, wav: Tensor) -> list[Verdict]:
         """[B, 1, T] -> one verdict from each."""
         return [member(wav) for member in self.members]
+
+
+def halves(verdicts: list[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
+    """Verdicts on a batch and its reconstruction, stacked -> those on the one and those on the other."""
+    split = [verdict.split() for verdict in verdicts]
+    return [first for first, _ in split], [second for _, second in split]
