@@ -27,7 +27,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), which takes some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[train,evaluate,dev]"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[train,evaluate,lm,dev]"
 	@touch $@
 
 clean:

@@ -199,6 +199,51 @@ def convert(
 
 
 @app.command()
+def tokenize(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A folder, list, manifest, CutSet or Shar folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the table; what is in it stays.")],
+    bandwidth: Bandwidth = None,
+    model: Model = None,
+    split: Annotated[str | None, typer.Option(help="Of the corpus: train, valid or test.", show_default="all")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="Of the corpus; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Of the corpus; may be repeated.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut longer clips into pieces.")] = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    shard_size: Annotated[int, typer.Option(min=1, help="Clips per Parquet file.")] = 1000,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a corpus into a table of tokens, in Parquet. Run it again to go on where it stopped.
+
+    Example: xcodec tokenize data/open-audio/manifest.jsonl data/tokens --domain speech --jobs 2
+    """
+    from xcodec.tokenize import tokenize as run
+
+    with _progress_of("tokenize", sys.stderr.isatty() and not quiet and not as_json) as progress:
+        made = run(
+            corpus,
+            folder,
+            model=model,
+            bandwidth=bandwidth,
+            split=split,
+            domains=domain or (),
+            sources=source or (),
+            max_seconds=max_seconds,
+            jobs=jobs,
+            shard_size=shard_size,
+            device=device,
+            progress=progress,
+        )
+    for each in made.skipped:
+        print(f"skipped {each.id}: {each.reason}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"clips": made.clips, "new": made.new, "skipped": len(made.skipped)}))
+    elif not quiet:
+        print(f"{folder}: {made.clips} clips, {made.new} of them new; {len(made.skipped)} skipped", file=sys.stderr)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as those in configs/.")],
     changes: Annotated[
@@ -293,6 +338,21 @@ def _progress(title: str, total: int, visible: bool) -> Iterator[Callable[[], No
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def _progress_of(title: str, visible: bool) -> Iterator[Callable[[int, int], None]]:
+    """The same for work that says itself how much is done, and of how much."""
+    if not visible:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _say_error(message: str) -> None:
