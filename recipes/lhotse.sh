@@ -1,5 +1,17 @@
 # Sourced by the recipes that use `lhotse prepare`; needs `pip install 'xcodec[train]'`.
 
+# download_once FOLDER COMMAND...
+# Runs COMMAND unless FOLDER is there already: a corpus of your own is left alone, an interrupted download goes on.
+download_once() {
+    local folder=$1 unfinished=$1.unfinished
+    if [[ -d $folder && ! -e $unfinished ]]; then
+        return
+    fi
+    touch "$unfinished"
+    "${@:2}"
+    rm "$unfinished"
+}
+
 # make_cuts OUTPUT MANIFESTS PREFIX PART...
 # One cut manifest, OUTPUT, of all PARTs that `lhotse prepare` described in the folder MANIFESTS.
 make_cuts() {

@@ -7,9 +7,7 @@ folder=${1:-data/librispeech}
 jobs=${2:-8}
 
 mkdir -p "$folder/download"
-if [[ ! -d $folder/download/LibriSpeech ]]; then
-    lhotse download librispeech --full "$folder/download"
-fi
+download_once "$folder/download/LibriSpeech" lhotse download librispeech --full "$folder/download"
 lhotse prepare librispeech -j "$jobs" "$folder/download/LibriSpeech" "$folder/manifests"
 
 make_cuts "$folder/train.jsonl.gz" "$folder/manifests" librispeech train-clean-100 train-clean-360 train-other-500

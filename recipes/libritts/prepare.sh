@@ -12,9 +12,7 @@ chosen=()
 for part in "${parts[@]}"; do
     chosen+=(-p "$part")
 done
-if [[ ! -d $folder/download/LibriTTS ]]; then
-    lhotse download libritts "${chosen[@]}" "$folder/download"
-fi
+download_once "$folder/download/LibriTTS" lhotse download libritts "${chosen[@]}" "$folder/download"
 lhotse prepare libritts -j "$jobs" "${chosen[@]}" "$folder/download/LibriTTS" "$folder/manifests"
 
 make_cuts "$folder/train.jsonl.gz" "$folder/manifests" libritts train-clean-100 train-clean-360 train-other-500

@@ -150,17 +150,21 @@ class Display:
         self.since = (self.started, first_step)
         self.bar: Any = None
         if not silent and sys.stderr.isatty():
+            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
+            from rich.table import Column
 
             columns = (
-                BarColumn(),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.fields[speed]}"),
+                # over several lines if need be: a narrow terminal would cut off most of the losses
+                TextColumn("{task.description}", table_column=Column(ratio=1)),
             )
-            self.bar = RichProgress(*columns)
-            self.task = self.bar.add_task("", total=steps, completed=first_step)
+            self.bar = RichProgress(*columns, console=Console(stderr=True), expand=True)
+            self.task = self.bar.add_task("", total=steps, completed=first_step, speed="")
             self.bar.start()
 
     def advance(self, step: int) -> None:
@@ -177,12 +181,16 @@ class Display:
 
     def report(self, step: int, values: dict[str, float]) -> None:
         """Show the losses and the speed."""
-        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        speed = values["audio_per_second"]
+        losses = " ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if "/" not in name and name != "audio_per_second"
+        )
         if self.bar is not None:
-            self.bar.update(self.task, description=shown)
+            self.bar.update(self.task, description=losses, speed=f"{speed:.3g} s/s")
         else:
             per_step = (time.perf_counter() - self.started) / max(1, step - self.first_step)
-            self.say(f"step {step}/{self.steps} left {_clock((self.steps - step) * per_step)} {shown}")
+            left = _clock((self.steps - step) * per_step)
+            self.say(f"step {step}/{self.steps} left {left} {losses} audio_per_second {speed:.4g}")
 
     def say(self, message: str) -> None:
         """One line for the reader."""
