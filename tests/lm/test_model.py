@@ -1,0 +1,163 @@
+"""The networks: causality, padding, sequences, checkpoints, and Llama."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.lm.conftest import FACTS, autoregressive, config, refining
+from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
+from xcodec.lm.config import LMConfig, TextConfig, TransformerConfig
+from xcodec.lm.llama import export_llama
+from xcodec.lm.model import IGNORED
+from xcodec.lm.sequences import context, example, stack
+from xcodec.lm.vocabulary import AUDIO, END, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
+from xcodec.settings import ConfigError
+from xcodec.storage import CheckpointError
+
+SPOKEN = {"codebooks": 1, "text": TextConfig("characters")}
+
+
+def test_nothing_is_known_of_what_comes_later() -> None:
+    model = autoregressive(codebooks=3, pattern="delay")
+    ids = torch.randint(SPECIALS, model.vocabulary.size, (1, 3, 10))
+    changed = ids.clone()
+    changed[:, :, 6:] = SPECIALS
+    assert torch.allclose(model(ids)[:, :6], model(changed)[:, :6], atol=1e-5)
+    assert not torch.allclose(model(ids)[:, 6:], model(changed)[:, 6:], atol=1e-3)
+
+
+def test_positions_matter() -> None:
+    model = autoregressive(codebooks=1)
+    ids = torch.tensor([[[AUDIO, 7, 9, 8]]]), torch.tensor([[[AUDIO, 9, 7, 8]]])
+    assert not torch.allclose(model(ids[0])[:, -1], model(ids[1])[:, -1], atol=1e-3)
+
+
+def test_a_sequence_to_learn_from() -> None:
+    vocabulary = Vocabulary(text_symbols=30, codebooks=1, codebook_size=16)
+    model = autoregressive(**SPOKEN)
+    codes, prompt = torch.tensor([[5, 6, 7]]), torch.tensor([[9]])
+    made = example(vocabulary, model.pattern, codes, text=[0, 2], prompt=prompt)
+    code = SPECIALS + 30
+    assert made.ids.tolist() == [[TEXT, 6, 8, PROMPT, code + 9, AUDIO, code + 5, code + 6, code + 7]]
+    ignored = [IGNORED] * 5
+    assert made.labels.tolist() == [[*ignored, code + 5, code + 6, code + 7, END]]
+    bare = example(vocabulary, model.pattern, codes, text=[0, 2], without_text=True, ends=False)
+    assert bare.ids.tolist() == [[TEXT, NOTHING, NOTHING, AUDIO, code + 5, code + 6]]
+
+
+def test_delayed_codes_end_in_the_first_stream_while_the_others_finish() -> None:
+    model = autoregressive(codebooks=3, pattern="delay")
+    codes = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    made = example(model.vocabulary, model.pattern, codes)
+    s = SPECIALS
+    assert made.ids.tolist() == [[AUDIO, s + 1, s + 2, END], [PAD, PAD, s + 3, s + 4], [PAD, PAD, PAD, s + 5]]
+    i = IGNORED
+    assert made.labels.tolist() == [[s + 1, s + 2, END, i], [i, s + 3, s + 4, i], [i, i, s + 5, s + 6]]
+
+
+def test_flat_codes_have_numbers_of_their_own_per_codebook() -> None:
+    model = autoregressive(codebooks=3)
+    assert model.vocabulary.codes(torch.tensor([[0], [0], [0]])).flatten().tolist() == [
+        model.vocabulary.first_code(codebook) for codebook in range(3)
+    ]
+    assert model.vocabulary.size == SPECIALS + 3 * 16
+
+
+def test_a_batch_is_worth_what_its_rows_are_worth() -> None:
+    model = autoregressive(**SPOKEN)
+    rows = [
+        example(model.vocabulary, model.pattern, torch.randint(16, (1, frames)), text=[1] * frames)
+        for frames in (3, 9, 5)
+    ]
+    batch = stack(rows)
+    (together,) = model.losses(batch.ids, batch.labels)
+    apart = [model.losses(row.ids[None], row.labels[None])[0] for row in rows]
+    count = sum(len(each.right) for each in apart)
+    assert len(together.right) == count == 3 + 9 + 5 + 3
+    total = sum(float(each.loss) * len(each.right) for each in apart)
+    assert float(together.loss) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_it_learns_a_sequence_by_heart() -> None:
+    model = autoregressive(**SPOKEN).train()
+    torch.manual_seed(0)
+    for weight in model.parameters():
+        weight.data.mul_(1 / 12)
+    made = example(model.vocabulary, model.pattern, torch.randint(16, (1, 12)), text=[1, 2, 3])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        (prediction,) = model.losses(made.ids[None], made.labels[None])
+        optimizer.zero_grad()
+        prediction.loss.backward()
+        optimizer.step()
+    assert float(prediction.accuracy) == 1
+    assert float(prediction.loss) < 0.2
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    for name, model in (("ar", autoregressive(**SPOKEN)), ("nar", refining())):
+        save(model, tmp_path / name)
+        again = load(tmp_path / name)
+        assert again.config == model.config
+        before, after = model.state_dict(), again.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert not again.training
+    with pytest.raises(CheckpointError, match="refines, not one"):
+        load_autoregressive(tmp_path / "nar")
+    with pytest.raises(CheckpointError, match="not one that refines"):
+        load_refining(tmp_path / "ar")
+
+
+def test_folders_that_are_no_language_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no language model at"):
+        load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="holds no language model"):
+        load(tmp_path)
+    save(autoregressive(**SPOKEN), tmp_path / "ar")
+    (tmp_path / "ar" / "model.safetensors").write_bytes(b"?")
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        load(tmp_path / "ar")
+    assert "\n" not in str(caught.value)
+
+
+def test_exported_it_is_a_llama(tmp_path: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    model = autoregressive(**SPOKEN)
+    export_llama(model, tmp_path / "llama")
+    llama = LlamaForCausalLM.from_pretrained(tmp_path / "llama").eval()
+    codes = torch.randint(16, (1, 9))
+    ids = example(model.vocabulary, model.pattern, codes, text=[4, 3, 2], prompt=codes[:, :2]).ids
+    with torch.no_grad():
+        ours = model.logits(model(ids[None])[0], 0)
+        theirs = llama(ids).logits[0]
+    assert torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
+
+
+def test_what_is_no_llama(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one stream"):
+        export_llama(autoregressive(codebooks=2, pattern="delay"), tmp_path)
+
+
+def test_configs() -> None:
+    whole = config(codebooks=2, text=TextConfig("espeak", "de"), frames_per_symbol=2.5)
+    assert LMConfig.from_dict(whole.to_dict()) == whole
+    for wrong in ({"codebooks": 9}, {"pattern": "spiral"}, {"refines": True}):
+        with pytest.raises(ConfigError):
+            config(**wrong)
+    with pytest.raises(ConfigError, match="multiple of twice"):
+        TransformerConfig(width=30, heads=4)
+    with pytest.raises(ConfigError, match="unknown config field codec\\.colour"):
+        LMConfig.from_dict({"codec": {**vars(FACTS), "colour": 1}})
+
+
+def test_the_context_has_the_same_length_without_text() -> None:
+    model = autoregressive(**SPOKEN)
+    with_text = context(model.vocabulary, model.pattern, [1, 2, 3])
+    assert with_text.shape == context(model.vocabulary, model.pattern, [1, 2, 3], without_text=True).shape

@@ -1,0 +1,57 @@
+"""The text front end."""
+
+from __future__ import annotations
+
+import pytest
+
+from xcodec.lm.config import TextConfig
+from xcodec.lm.text import TextError, read, symbols_of
+
+PHONEMES, CHARACTERS = TextConfig(), TextConfig("characters")
+
+
+def spelled(text: str, config: TextConfig = PHONEMES) -> str:
+    return "".join(symbols_of(config)[index] for index in read(text, config))
+
+
+def test_phonemes_keep_the_punctuation() -> None:
+    assert spelled("Hello, world! 42 dogs.") == "həlˈoʊ, wˈɜːld! fˈɔːɹɾi tˈuː dˈɑːɡz."
+
+
+def test_other_languages() -> None:
+    assert spelled("Guten Tag", TextConfig(language="de")) != spelled("Guten Tag")
+    assert spelled("Hello") == "həlˈoʊ", "the other language does not stay"
+    with pytest.raises(TextError, match="no language 'nowhere'"):
+        read("Hello", TextConfig(language="nowhere"))
+
+
+@pytest.mark.parametrize("language", ["en-us", "en", "de", "fr", "es", "it", "ru", "nl", "cs", "cmn", "ar", "hi"])
+def test_what_espeak_writes_is_known(language: str) -> None:
+    sample = {
+        "ru": "Съешь же ещё этих мягких французских булок, да выпей чаю.",
+        "cmn": "我能吞下玻璃而不伤身体。",
+        "ar": "صباح الخير",
+        "hi": "नमस्ते दुनिया",
+        "cs": "Příliš žluťoučký kůň úpěl ďábelské ódy.",
+        "fr": "Voix ambiguë d'un cœur qui au zéphyr préfère les jattes de kiwis.",
+        "de": "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.",
+    }
+    assert read(sample.get(language, "The quick brown fox jumps over the lazy dog."), TextConfig(language=language))
+
+
+def test_characters() -> None:
+    assert spelled("Hello,  World!", CHARACTERS) == "hello, world!"
+    with pytest.raises(TextError, match="does not know: é"):
+        read("café", CHARACTERS)
+
+
+@pytest.mark.parametrize("config", [PHONEMES, CHARACTERS])
+@pytest.mark.parametrize("text", ["", "   ", "...", "\n!?"])
+def test_nothing_to_say(text: str, config: TextConfig) -> None:
+    with pytest.raises(TextError, match="nothing to say"):
+        read(text, config)
+
+
+def test_symbols_are_distinct() -> None:
+    for config in (PHONEMES, CHARACTERS):
+        assert len(set(symbols_of(config))) == len(symbols_of(config))

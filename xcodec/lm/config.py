@@ -1,0 +1,140 @@
+"""What a language model is made of, as frozen dataclasses that check themselves and travel in its checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from xcodec.settings import build, require
+
+PATTERNS = ("flat", "delay")
+FRONT_ENDS = ("espeak", "characters")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A stack of Llama's layers: RMS norm before each half, rotary positions, gated feed-forward, no biases."""
+
+    width: int = 256
+    """Channels (D)."""
+    layers: int = 6
+    heads: int = 4
+    inner: int = 688
+    """Channels inside the feed-forward half; Llama takes 8/3 of the width."""
+    dropout: float = 0.1
+    """Of what each half adds, in training."""
+    rope_theta: float = 10_000.0
+    """Longest wavelength of the rotary positions."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "inner"):
+            require(getattr(self, name) > 0, f"transformer.{name} must be positive, not {getattr(self, name)}")
+        require(
+            self.width % (2 * self.heads) == 0,
+            f"transformer.width = {self.width} must be a multiple of twice the {self.heads} heads",
+        )
+        require(0 <= self.dropout < 1, f"transformer.dropout must lie in [0, 1), not {self.dropout}")
+
+
+@dataclass(frozen=True)
+class CodecFacts:
+    """The codec whose codes a model speaks. Those of another are other sounds, though the integers look the same."""
+
+    model: str
+    model_hash: str
+    """Of its weights, as `xcodec.codec.checkpoint.weights_hash` gives it."""
+    codebooks: int = 8
+    codebook_size: int = 1024
+    sample_rate: int = 16_000
+    """In Hz."""
+    hop_length: int = 320
+    """Samples per frame."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How text is read."""
+
+    front_end: str = "espeak"
+    """``espeak`` (phonemes, by espeak-ng) or ``characters``."""
+    language: str = "en-us"
+    """For espeak-ng."""
+
+    def __post_init__(self) -> None:
+        require(self.front_end in FRONT_ENDS, f"text.front_end is {self.front_end!r}; known: {', '.join(FRONT_ENDS)}")
+
+
+@dataclass(frozen=True)
+class CaptionConfig:
+    """How captions are read (see `captions.py`)."""
+
+    encoder: str = "minilm"
+    """``minilm``, a folder, or a name on the hub."""
+    tokens: int = 0
+    """0: one embedding per caption; n: one for each of its first n tokens."""
+    width: int = 384
+    """Channels of the embeddings."""
+
+    def __post_init__(self) -> None:
+        require(self.tokens >= 0, f"captions.tokens must not be negative, not {self.tokens}")
+        require(self.width > 0, f"captions.width must be positive, not {self.width}")
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """A language model on codes."""
+
+    codec: CodecFacts
+    codebooks: int = 1
+    """How many of the codec's codebooks it speaks, from the first on."""
+    pattern: str = "flat"
+    """In which order their codes come, for an autoregressive model: ``flat`` or ``delay``."""
+    refines: bool = False
+    """False: autoregressive, frame after frame. True: VALL-E's second stage, which is given the first codebook of all
+    frames and adds the other ones, level by level."""
+    text: TextConfig | None = None
+    """How the text before the codes is read; null: there is none."""
+    captions: CaptionConfig | None = None
+    """Who reads the caption before the codes; null: there is none."""
+    frames_per_symbol: float = 0.0
+    """How long a symbol of text lasts on average in the training data: the length to expect."""
+    longest: int = 750
+    """Frames of the longest clips in the training data: beyond, positions are new to the model."""
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.codebooks <= self.codec.codebooks,
+            f"codebooks must be within 1 and the codec's {self.codec.codebooks}, not {self.codebooks}",
+        )
+        require(self.pattern in PATTERNS, f"pattern is {self.pattern!r}; known: {', '.join(PATTERNS)}")
+        require(self.longest > 1, f"longest must be at least 2 frames, not {self.longest}")
+        require(not self.refines or self.codebooks > 1, "a model that refines needs more than one codebook")
+        require(self.captions is None or not self.refines, "a model that refines knows no captions")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LMConfig:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigError: an unknown field, or a value that cannot be.
+        """
+        values = dict(values)
+        values["codec"] = build(CodecFacts, values.get("codec", {}), "codec.")
+        if values.get("text") is not None:
+            values["text"] = build(TextConfig, values["text"], "text.")
+        if values.get("captions") is not None:
+            values["captions"] = build(CaptionConfig, values["captions"], "captions.")
+        if "transformer" in values:
+            values["transformer"] = build(TransformerConfig, values["transformer"], "transformer.")
+        return build(cls, values, "")
