@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from xcodec.codec.checkpoint import CheckpointError, load
+from xcodec.codec.checkpoint import CheckpointError, load, save
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
 from xcodec.train import checkpoint as module
@@ -26,7 +27,7 @@ def same(first: XCodec, second: XCodec) -> bool:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    folder = checkpoints.save(3, codec(0), {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}})
+    folder = checkpoints.save(3, partial(save, codec(0)), {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}})
     other = codec(1)
     load_weights(folder, other)
     assert same(other, codec(0))
@@ -38,7 +39,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (5, 10, 100):
-        checkpoints.save(step, codec(), {"step": step})
+        checkpoints.save(step, partial(save, codec()), {"step": step})
     assert [path.name for path in checkpoints.all()] == ["step-00000010", "step-00000100"]
     assert checkpoints.newest() == (checkpoints.all()[-1], [])
 
@@ -47,13 +48,13 @@ def test_a_later_damaged_one_does_not_push_out_those_of_now(tmp_path: Path) -> N
     """As when a run falls back from step 100 to 50, and goes on from there."""
     checkpoints = Checkpoints(tmp_path, keep=1)
     for step in (100, 50, 60):
-        checkpoints.save(step, codec(), {"step": step})
+        checkpoints.save(step, partial(save, codec()), {"step": step})
     assert [path.name for path in checkpoints.all()] == ["step-00000060", "step-00000100"]
 
 
 def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".step-00000001.partial").mkdir()
-    Checkpoints(tmp_path, keep=1).save(2, codec(), {"step": 2})
+    Checkpoints(tmp_path, keep=1).save(2, partial(save, codec()), {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
 
@@ -62,7 +63,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
 def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
     for step in (1, 2):
-        checkpoints.save(step, codec(), {"step": step})
+        checkpoints.save(step, partial(save, codec()), {"step": step})
     file = checkpoints.all()[-1] / name
     content = bytearray(file.read_bytes())
     if damage == "gone":
@@ -80,26 +81,26 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, na
 
 def test_a_save_that_fails_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(1, codec(), {"step": 1})
+    checkpoints.save(1, partial(save, codec()), {"step": 1})
 
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(module.torch, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
-        checkpoints.save(2, codec(), {"step": 2})
+        checkpoints.save(2, partial(save, codec()), {"step": 2})
     assert [path.name for path in checkpoints.all()] == ["step-00000001"]
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
-    folder = Checkpoints(tmp_path, keep=2).save(1, codec(), {"step": 1})
+    folder = Checkpoints(tmp_path, keep=2).save(1, partial(save, codec()), {"step": 1})
     torch.save({"step": Path("anything")}, folder / "training.pt")
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         load_training(folder)
 
 
 def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
-    folder = Checkpoints(tmp_path, keep=2).save(1, codec(), {"step": 1})
+    folder = Checkpoints(tmp_path, keep=2).save(1, partial(save, codec()), {"step": 1})
     wider = codec(quantizer={**TINY["model"]["quantizer"], "width": 12})
     with pytest.raises(CheckpointError, match="another network") as caught:
         load_weights(folder, wider)

@@ -23,8 +23,9 @@ from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.teacher import Teacher
 from xcodec.train.checkpoint import load_training
-from xcodec.train.codec import CodecTrainer, DivergedError, run
+from xcodec.train.codec import CodecTrainer, run
 from xcodec.train.config import TrainConfig
+from xcodec.train.run import DivergedError
 
 from .conftest import TINY, assert_same_path
 

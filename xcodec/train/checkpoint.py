@@ -1,8 +1,8 @@
 """Checkpoints of a run: written whole or not at all, checked when read, the newest few kept.
 
     runs/NAME/checkpoints/step-00001000/
-        config.json           the codec's config
-        model.safetensors     its weights, teacher included: this folder is a model that can be loaded and used
+        config.json           the model's config
+        model.safetensors     its weights, with a codec's teacher: this folder is a model that can be loaded and used
         training.pt           step, optimisers, discriminators, averaged weights: what resuming needs besides
         checksums.json        SHA-256 of the files above
 
@@ -15,12 +15,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xcodec.codec.checkpoint import CheckpointError, load, save
+from xcodec.codec.checkpoint import CheckpointError, load
 from xcodec.codec.model import XCodec
 
 CHECKSUMS = "checksums.json"
@@ -50,14 +51,20 @@ class Checkpoints:
         """Complete checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*"))
 
-    def save(self, step: int, codec: XCodec, training: dict[str, Any]) -> Path:
-        """Write a checkpoint under a hidden name, then rename it; drop the oldest beyond ``keep``."""
+    def save(self, step: int, write: Callable[[Path], None], training: dict[str, Any]) -> Path:
+        """Write a checkpoint under a hidden name, then rename it; drop the oldest beyond ``keep``.
+
+        Args:
+            step: how many were made.
+            write: puts the model into a folder, so that it can be loaded and used.
+            training: tensors and numbers that only resuming needs.
+        """
         final = self.folder / f"step-{step:08d}"
         for left in self.folder.glob(".step-*.partial"):  # by a run that was killed
             shutil.rmtree(left)
         beside = self.folder / f".{final.name}.partial"
         beside.mkdir(parents=True)
-        save(codec, beside)
+        write(beside)
         torch.save(training, beside / "training.pt")
         sums = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
         (beside / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")

@@ -8,65 +8,41 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import signal
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import CheckpointError, save
+from xcodec.codec.checkpoint import save
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.data.crops import CropBatch, crop_loader
 
 from .averaging import WeightAverage
-from .checkpoint import Checkpoints, load_training, load_weights
+from .checkpoint import load_training, load_weights
 from .config import TrainConfig
 from .discriminators import Discriminators, halves
 from .losses import CodecLosses, adversarial_losses, discriminator_loss
-from .progress import Reporter
+from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
+from .run import Run, find_checkpoint
 from .start import codebooks_are_placed, load_teacher, place_codebooks
-from .validate import Validator
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
+from .validate import Validation, Validator
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
 """How the names of the weights begin that lie before the quantiser."""
 
 
-class DivergedError(ValueError):
-    """A loss that is no longer a number."""
-
-
-class CodecTrainer:
-    """One run: the networks, their optimisers, and where it stands."""
+class CodecTrainer(Run[CropBatch]):
+    """One run: the networks, their optimisers, and their losses."""
 
     def __init__(self, config: TrainConfig) -> None:
         if not config.data.train:
             raise ConfigError("data.train is empty: name a corpus, such as data.train='[{path: my/recordings}]'")
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
+        super().__init__(config)
         self.config = config
-        self.step = 0
-        self.accelerator = Accelerator(
-            cpu=config.device == "cpu",
-            mixed_precision=config.mixed_precision,
-            gradient_accumulation_steps=config.accumulation,
-            kwargs_handlers=[
-                # Clips differ in how many codebooks they use, so a step may leave parameters without a gradient.
-                # The codebooks need no broadcast: every rank computes the same ones.
-                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-            ],
-        )
-        torch.manual_seed(config.seed)
         codec = XCodec(config.codec)
         self.trainable = {name: value for name, value in codec.named_parameters() if value.requires_grad}
         self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._two_sides()))
@@ -77,7 +53,9 @@ class CodecTrainer:
         self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate).to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
-        self.checkpoints = Checkpoints(config.folder / "checkpoints", config.keep)
+        self.validator: Validator | None = None
+        self.quantizing = False
+        self.drawn: list[Tensor | None] = []
 
     def _two_sides(self) -> list[dict[str, Any]]:
         """What lies before the quantiser and what lies after it, as parameter groups in this order."""
@@ -159,17 +137,10 @@ class CodecTrainer:
     def start(self, resume: bool) -> None:
         """Take the weights from the newest checkpoint, from ``init_from``, or from the teacher's source."""
         config, say = self.config, self.accelerator.print
-        newest, complaints = self.checkpoints.newest()
-        if newest is None and complaints:
-            raise CheckpointError(f"no checkpoint in {config.folder} is intact: {'; '.join(complaints)}")
-        if newest is not None and not resume:
-            raise ConfigError(f"{config.folder} has checkpoints already; resume it, or give this run another name")
-        for complaint in complaints:
-            say(f"{complaint}; falling back to the one before")
+        newest = find_checkpoint(self.checkpoints, resume, say)
         if newest is not None:
             load_weights(newest, self.network)
             self._resume(load_training(newest))
-            say(f"resuming from {newest}")
         elif config.init_from is not None:
             load_weights(config.init_from, self.network)
         elif self.network.teacher is not None:
@@ -182,57 +153,38 @@ class CodecTrainer:
     def train(self) -> None:
         """From wherever the run stands to its last step."""
         config, accelerator = self.config, self.accelerator
-        main = accelerator.is_main_process
-        if main:
-            config.folder.mkdir(parents=True, exist_ok=True)
-            (config.folder / "train.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
         clips_per_step = config.accumulation * config.batch_size * accelerator.num_processes
         reporter = Reporter(
             config.folder,
-            config.codec,
+            CodeStatistics(config.codec.quantizer.codebooks, config.codec.quantizer.codebook_size),
+            config.codec.sample_rate,
             self.step,
             config.steps,
             clips_per_step * config.data.seconds,
-            main=main,
+            main=accelerator.is_main_process,
             tensorboard=config.tensorboard,
         )
-        validator = self._validator() if config.data.validation else None
-        quantizing = codebooks_are_placed(self.network)
+        self.validator = self._validator() if config.data.validation else None
+        self.quantizing = codebooks_are_placed(self.network)
         self.codec.train()
-        try:
-            with self._stop_signals() as stopping:
-                for batches in self.batches():
-                    rates = self._set_lr()
-                    if self.step >= config.quantize_from and not quantizing:
-                        reporter.display.say(f"step {self.step}: placing the codebooks by k-means")
-                        self.place_codebooks()
-                        quantizing = True
-                    drawn = self.draw_codebooks() if quantizing else [None] * len(batches)
-                    for batch, codebooks in zip(batches, drawn, strict=True):
-                        torch.manual_seed(config.seed * 1_000_003 + self.step)
-                        with self._accumulate():
-                            values, codes = self.gan_step(batch.audio.to(accelerator.device), codebooks)
-                        self.stop_if_diverged(values, batch)
-                        reporter.add(values, codes)
-                    if self.average is not None:
-                        self.average.update(self.step)
-                    self.step += 1
-                    last = self.step == config.steps or bool(stopping)
-                    reporter.display.advance(self.step)
-                    if self.step % config.log_every == 0 or last:
-                        reporter.report(self.step, rates)
-                    if self.step % config.validate_every == 0 and validator is not None:
-                        reporter.validation(self.step, self.validate(validator, quantizing))
-                    if self.step % config.checkpoint_every == 0 or last:
-                        self.save()
-                    if stopping:
-                        reporter.display.say(f"stopped at step {self.step}; its checkpoint is written")
-                        return
-        finally:
-            reporter.close()
-        if main:
-            with self._averaged():
-                save(self.network, config.folder / "model")
+        self.run_steps(reporter)
+
+    def before_step(self, say: Callable[[str], None]) -> None:
+        """Place the codebooks when their time has come, and draw how many of them each clip uses."""
+        if self.step >= self.config.quantize_from and not self.quantizing:
+            say(f"step {self.step}: placing the codebooks by k-means")
+            self.place_codebooks()
+            self.quantizing = True
+        self.drawn = list(self.draw_codebooks()) if self.quantizing else [None] * self.config.accumulation
+
+    def learn(self, batch: CropBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One pass; see :meth:`gan_step`."""
+        return self.gan_step(batch.audio.to(self.accelerator.device), self.drawn[number])
+
+    def describe(self, batch: CropBatch) -> str:
+        """Which crops of which files."""
+        files = sorted({name for names in batch.files for name in names})
+        return f"crops from number {batch.first_index} on, of {', '.join(files)}"
 
     def batches(self) -> Iterator[list[CropBatch]]:
         """The batches of each step still to come: one for each pass of this rank."""
@@ -278,49 +230,31 @@ class CodecTrainer:
         )
         place_codebooks(self.network, (batch.audio.to(accelerator.device) for batch in loader))
 
-    def validate(self, validator: Validator, quantizing: bool) -> Any:
+    def validate(self) -> Validation | None:
         """Measure at every bandwidth, with the averaged weights if there are any.
 
         All ranks measure the same: those that wait instead would not be where the quantiser asks for them.
         """
+        if self.validator is None:
+            return None
         critics = None
         if self.discriminators is not None and self.step >= self.config.discriminators.start:
             critics = self.accelerator.unwrap_model(self.discriminators)
-        counts = self.config.codec.bandwidth_codebooks if quantizing else (None,)
-        with self._averaged():
-            return validator(self.network, self.losses, critics, counts)
+        counts = self.config.codec.bandwidth_codebooks if self.quantizing else (None,)
+        with self.averaged():
+            return self.validator(self.network, self.losses, critics, counts)
 
-    def stop_if_diverged(self, values: dict[str, Tensor], batch: CropBatch) -> None:
-        """Say where a run broke, while the batch that broke it is still known, and before it is saved as a checkpoint.
+    def state(self) -> dict[str, Any]:
+        """Optimisers and discriminators."""
+        training: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        if self.discriminators is not None:
+            training["discriminators"] = self.accelerator.unwrap_model(self.discriminators).state_dict()
+            training["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
+        return training
 
-        Finite losses can have gradients that are not, which have just spoilt the weights.
-        """
-        finite = torch.stack([value.detach().float() for value in values.values()]).isfinite().tolist()
-        broken = next((name for name, fine in zip(values, finite, strict=True) if not fine), None)
-        # Under fp16, gradients overflow now and then: the scaler leaves such a step out and scales less.
-        if broken is None or (self.accelerator.scaler is not None and broken.endswith("gradient")):
-            return
-        good, _ = self.checkpoints.newest()
-        files = sorted({name for names in batch.files for name in names})
-        raise DivergedError(
-            f"diverged: {broken} is {values[broken].item()} at step {self.step}; "
-            f"last good checkpoint: {good or 'none'}; "
-            f"crops from number {batch.first_index} on, of {', '.join(files)}"
-        )
-
-    def save(self) -> None:
-        """Write a checkpoint; the first rank does, the others wait."""
-        if self.accelerator.is_main_process:
-            training: dict[str, Any] = {"step": self.step, "optimizer": self.optimizer.state_dict()}
-            if self.discriminators is not None:
-                training["discriminators"] = self.accelerator.unwrap_model(self.discriminators).state_dict()
-                training["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
-            if self.average is not None:
-                training["average"] = self.average.values
-            if self.accelerator.scaler is not None:
-                training["scaler"] = self.accelerator.scaler.state_dict()
-            self.checkpoints.save(self.step, self.network, training)
-        self.accelerator.wait_for_everyone()
+    def write_model(self, folder: Path) -> None:
+        """The codec, in a folder of its own."""
+        save(self.network, folder)
 
     def _resume(self, training: dict[str, Any]) -> None:
         """Take up what :meth:`save` wrote. What the run has gained since starts afresh."""
@@ -343,11 +277,7 @@ class CodecTrainer:
         unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0))
         return Validator(data.validation, unchanged, data.validation_crops, self.config.batch_size)
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        """While it lasts, the codec has its averaged weights, if averages are kept."""
-        return self.average.in_place() if self.average else nullcontext()
-
-    def _set_lr(self) -> dict[str, float]:
+    def set_learning_rates(self) -> dict[str, float]:
         """Learning rates of this step, by the names they have in the log."""
         config = self.config
         lr = config.optimizer.lr_at(self.step, config.steps)
@@ -362,26 +292,9 @@ class CodecTrainer:
                 group["lr"] = lr * factor
         return rates
 
-    def _accumulate(self) -> Any:
-        models = [self.codec] if self.discriminators is None else [self.codec, self.discriminators]
-        return self.accelerator.accumulate(*models)
-
-    @contextmanager
-    def _stop_signals(self) -> Iterator[list[int]]:
-        """The list fills when the process is asked to end: the step is then finished and saved.
-
-        Only for a single rank. Several do not hear a signal at the same step, and would wait for each other.
-        """
-        received: list[int] = []
-        if self.accelerator.num_processes > 1:
-            yield received
-            return
-        before = {each: signal.signal(each, lambda number, _: received.append(number)) for each in STOP_SIGNALS}
-        try:
-            yield received
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+    def accumulated(self) -> list[nn.Module]:
+        """The codec, and its critics if there are any."""
+        return [self.codec] if self.discriminators is None else [self.codec, self.discriminators]
 
 
 def run(config: TrainConfig, resume: bool = False) -> None:

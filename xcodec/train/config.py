@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xcodec.codec.config import XCodecConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
@@ -217,36 +217,22 @@ class DiscriminatorConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A whole training run."""
+class RunConfig:
+    """What every run has, of codecs and of language models."""
 
     name: str = "xcodec"
     """The run lives in ``runs/NAME`` (see ``runs``)."""
-    model: dict[str, Any] = field(default_factory=dict)
-    """The codec, as :class:`~xcodec.codec.config.XCodecConfig` writes itself; what is missing is the paper's."""
-    data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    losses: LossWeights = field(default_factory=LossWeights)
-    spectra: SpectraConfig = field(default_factory=SpectraConfig)
-    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-
     steps: int = 400_000
-    batch_size: int = 8
-    """Crops of each rank in one pass."""
     accumulation: int = 1
     """Passes per step."""
     seed: int = 0
     """All randomness is a function of it and the step."""
-    quantize_from: int = 0
-    """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
-    kmeans_batches: int = 8
-    """Batches (of all ranks) that k-means sees, so that every entry starts among enough vectors."""
     ema: float = 0.0
-    """Decay of a moving average of the codec's weights, which is then what gets validated; 0 keeps none."""
+    """Decay of a moving average of the weights, which is then what gets validated; 0 keeps none."""
     init_from: str | None = None
-    """A codec to start from: whatever :func:`xcodec.load` loads. Weights only; ``--resume`` takes up a whole run."""
-    teacher_cache: str | None = None
-    """A folder that keeps the teacher's features of crops already heard; pays with ``data.distinct_crops``."""
+    """A model to start from: a codec that :func:`xcodec.load` loads, or the folder of a language model. Weights only;
+    ``--resume`` takes up a whole run."""
 
     log_every: int = 20
     validate_every: int = 1000
@@ -264,32 +250,11 @@ class TrainConfig:
     """CPU threads of each rank; torch's own choice if ``null``."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulation",
-            "log_every",
-            "validate_every",
-            "checkpoint_every",
-            "keep",
-        ):
+        for name in ("steps", "accumulation", "log_every", "validate_every", "checkpoint_every", "keep"):
             _require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("quantize_from", "kmeans_batches"):
-            _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), not {self.ema}")
         _require(self.precision in PRECISIONS, f"precision is {self.precision!r}; known: {', '.join(PRECISIONS)}")
         _require(self.device in ("auto", "cpu"), f"device is {self.device!r}; known: auto, cpu")
-        codec = self.codec
-        samples = self.data.crops(codec.sample_rate).samples
-        _require(
-            samples % codec.hop_length == 0,
-            f"data.seconds = {self.data.seconds:g} is {samples / codec.hop_length:g} frames; take a whole number",
-        )
-
-    @property
-    def codec(self) -> XCodecConfig:
-        """The codec to train."""
-        return XCodecConfig.from_dict({"name": self.name, **self.model})
 
     @property
     def folder(self) -> Path:
@@ -310,8 +275,59 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """A whole training run of a codec."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    """The codec, as :class:`~xcodec.codec.config.XCodecConfig` writes itself; what is missing is the paper's."""
+    data: DataConfig = field(default_factory=DataConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    spectra: SpectraConfig = field(default_factory=SpectraConfig)
+    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    batch_size: int = 8
+    """Crops of each rank in one pass."""
+    quantize_from: int = 0
+    """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
+    kmeans_batches: int = 8
+    """Batches (of all ranks) that k-means sees, so that every entry starts among enough vectors."""
+    teacher_cache: str | None = None
+    """A folder that keeps the teacher's features of crops already heard; pays with ``data.distinct_crops``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}")
+        for name in ("quantize_from", "kmeans_batches"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
+        codec = self.codec
+        samples = self.data.crops(codec.sample_rate).samples
+        _require(
+            samples % codec.hop_length == 0,
+            f"data.seconds = {self.data.seconds:g} is {samples / codec.hop_length:g} frames; take a whole number",
+        )
+
+    @property
+    def codec(self) -> XCodecConfig:
+        """The codec to train."""
+        return XCodecConfig.from_dict({"name": self.name, **self.model})
+
+
+AnyRun = TypeVar("AnyRun", bound=RunConfig)
+
+
 def load_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read the run of a codec; see :func:`read_run`."""
+    return read_run(path, changes, TrainConfig)
+
+
+def read_run(path: str | Path, changes: Sequence[str], kind: type[AnyRun]) -> AnyRun:
     """Read a YAML file and apply ``key=value`` changes, such as ``optimizer.lr=1e-3`` or ``data.train.0.path=x``.
+
+    Args:
+        path: of the file.
+        changes: to it.
+        kind: of run that it describes.
 
     Raises:
         ConfigError: a file that is missing or not YAML, an unknown key, or a value that cannot be; in one line.
@@ -327,12 +343,21 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
                 raise ConfigError(f"{change!r} is not of the form key=value")
             value = OmegaConf.from_dotlist([f"value={change[len(key) + 1 :]}"])["value"]
             OmegaConf.update(values, key, value)
-        typed = OmegaConf.merge(OmegaConf.structured(TrainConfig), values)
+        typed = OmegaConf.merge(OmegaConf.structured(kind), values)
         return OmegaConf.to_object(typed)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         message = str(error).splitlines()[0]
         where = getattr(error, "full_key", None)
         raise ConfigError(f"{path}: {message}" + (f" (at {where})" if where else "")) from error
+
+
+def is_language_model(path: str | Path) -> bool:
+    """Whether a YAML file describes the training of a language model, by its ``task``.
+
+    Raises:
+        ConfigError: the file is missing or not YAML.
+    """
+    return "task" in _read_yaml(Path(path))
 
 
 def _read_yaml(path: Path) -> Any:

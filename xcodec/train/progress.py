@@ -8,16 +8,24 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xcodec.codec.config import XCodecConfig
-
 if TYPE_CHECKING:
     from .validate import Validation
+
+
+class Statistics(Protocol):
+    """What is counted over many passes."""
+
+    def add(self, counted: Tensor) -> None:
+        """Count one pass."""
+
+    def report(self) -> dict[str, float]:
+        """Numbers by their names; then start anew. Every rank must ask."""
 
 
 class CodeStatistics:
@@ -26,10 +34,10 @@ class CodeStatistics:
     def __init__(self, codebooks: int, size: int) -> None:
         self.counts = torch.zeros(codebooks, size)
 
-    def add(self, codes: Tensor) -> None:
+    def add(self, counted: Tensor) -> None:
         """Count codes [B, K, F]."""
-        self.counts = self.counts.to(codes.device)
-        for level, chosen in enumerate(codes.transpose(0, 1)):  # (B, K, F) -> (K, B, F)
+        self.counts = self.counts.to(counted.device)
+        for level, chosen in enumerate(counted.transpose(0, 1)):  # (B, K, F) -> (K, B, F)
             self.counts[level] += torch.bincount(chosen.flatten(), minlength=self.counts.shape[1])
 
     def report(self) -> dict[str, float]:
@@ -37,7 +45,7 @@ class CodeStatistics:
         equally often, of each level; then start anew.
         """
         values = {}
-        for level, counts in enumerate(_sum_of_ranks(self.counts), start=1):
+        for level, counts in enumerate(sum_of_ranks(self.counts), start=1):
             if counts.sum() > 0:
                 share = counts / counts.sum()
                 values[f"usage/{level}"] = float((counts > 0).float().mean())
@@ -63,7 +71,7 @@ class Averages:
         """The means; then start anew. ``of_all_ranks`` needs every rank to ask."""
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         if of_all_ranks:
-            means = {name: _sum_of_ranks(mean) / _ranks() for name, mean in means.items()}
+            means = {name: sum_of_ranks(mean) / _ranks() for name, mean in means.items()}
         self.sums.clear()
         self.counts.clear()
         return {name: float(mean) for name, mean in means.items()}
@@ -73,7 +81,8 @@ def _ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def _sum_of_ranks(value: Tensor) -> Tensor:
+def sum_of_ranks(value: Tensor) -> Tensor:
+    """Of all ranks, to all of them."""
     if _ranks() > 1:
         value = value.clone()
         dist.all_reduce(value)
@@ -221,7 +230,8 @@ class Reporter:
     def __init__(
         self,
         folder: Path,
-        codec: XCodecConfig,
+        statistics: Statistics,
+        sample_rate: int,
         first_step: int,
         steps: int,
         seconds_per_step: float,
@@ -229,18 +239,18 @@ class Reporter:
         main: bool,
         tensorboard: bool,
     ) -> None:
-        self.sample_rate = codec.sample_rate
+        self.sample_rate = sample_rate
         self.averages = Averages()
-        self.statistics = CodeStatistics(codec.quantizer.codebooks, codec.quantizer.codebook_size)
+        self.statistics = statistics
         self.display = Display(first_step, steps, seconds_per_step, silent=not main)
         self.journal = Journal(folder / "log.jsonl", first_step) if main else None
         self.board = Board(folder / "tensorboard", first_step) if main and tensorboard else None
 
-    def add(self, losses: dict[str, Tensor], codes: Tensor | None) -> None:
-        """Take in one pass."""
+    def add(self, losses: dict[str, Tensor], counted: Tensor | None) -> None:
+        """Take in one pass, and what is counted of it, if anything."""
         self.averages.add(losses)
-        if codes is not None:
-            self.statistics.add(codes)
+        if counted is not None:
+            self.statistics.add(counted)
 
     def report(self, step: int, learning_rates: dict[str, float]) -> None:
         """Tell everything since the last report. Every rank must call it."""

@@ -1,0 +1,271 @@
+"""Train a language model on a token table. Read :meth:`Objective.forward` first: it is what a step minimises."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xcodec.data.token_batches import LengthBuckets
+from xcodec.data.token_table import read_table
+from xcodec.lm.captions import CaptionEncoder
+from xcodec.lm.checkpoint import load, save
+from xcodec.lm.model import IGNORED, CodeLM, RefiningLM, build_model
+from xcodec.settings import ConfigError
+
+from .averaging import WeightAverage
+from .checkpoint import load_training
+from .listen import Listener, load_listener
+from .lm_config import LMTrainConfig, facts_of
+from .lm_examples import Examples, LMBatch
+from .progress import Reporter, sum_of_ranks
+from .run import Run, find_checkpoint
+from .validate import Validation
+
+
+class Objective(nn.Module):
+    """A model and what it is to become good at: telling what comes next."""
+
+    def __init__(self, model: CodeLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: LMBatch) -> dict[str, Tensor]:
+        """One pass.
+
+        Returns:
+            ``loss``, the mean cross entropy of all tokens asked for, in nats; and ``counted`` [K, 3]: for each
+            codebook the summed cross entropy, how many tokens were rightly thought the likeliest, and of how many.
+        """
+        logits, right, codebook = self._predictions(batch)
+        nats = F.cross_entropy(logits.float(), right, reduction="none")
+        scores = torch.stack([nats.detach(), (logits.argmax(-1) == right).float(), torch.ones_like(nats)], dim=1)
+        counted = scores.new_zeros(self.model.config.codebooks, 3)
+        coded = codebook >= 0  # END is learnt, but is no code
+        counted.index_add_(0, codebook[coded], scores[coded])
+        return {"loss": nats.mean(), "counted": counted}
+
+    def _predictions(self, batch: LMBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [n, V], what was right [n], and of which codebook it is [n] (negative for END)."""
+        model = self.model
+        if isinstance(model, RefiningLM):
+            assert batch.level is not None
+            asked = batch.labels != IGNORED
+            level = batch.level[:, None].expand_as(asked)[asked]
+            return model(batch.ids, asked, batch.level), batch.labels[asked], level
+        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned)
+        vocabulary = model.vocabulary
+        codebooks = []
+        for stream, each in enumerate(found):
+            code = each.right - vocabulary.first_code(0)
+            own = code.div(vocabulary.codebook_size, rounding_mode="floor")
+            codebooks.append(own if len(found) == 1 else torch.where(code < 0, -1, stream))
+        return (
+            torch.cat([each.logits for each in found]),
+            torch.cat([each.right for each in found]),
+            torch.cat(codebooks),
+        )
+
+
+class TokenStatistics:
+    """How well each codebook's tokens were told since the last report."""
+
+    def __init__(self, codebooks: int) -> None:
+        self.counts = torch.zeros(codebooks, 3)
+
+    def add(self, counted: Tensor) -> None:
+        """Count what :meth:`Objective.forward` counted."""
+        self.counts = self.counts.to(counted.device) + counted
+
+    def report(self) -> dict[str, float]:
+        """``perplexity/k`` and ``accuracy/k`` of each codebook; then start anew."""
+        values = {}
+        for codebook, (nats, right, count) in enumerate(sum_of_ranks(self.counts).tolist(), start=1):
+            if count:
+                values[f"perplexity/{codebook}"] = math.exp(min(nats / count, 50.0))
+                values[f"accuracy/{codebook}"] = right / count
+        self.counts.zero_()
+        return values
+
+
+class LMTrainer(Run[LMBatch]):
+    """One run of a language model."""
+
+    def __init__(self, config: LMTrainConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        data = config.data
+        if not data.table:
+            raise ConfigError("data.table is empty: name the folder that xcodec tokenize made")
+        table = read_table(data.table, domains=config.domains, sources=data.sources)
+        facts = facts_of(table.info)
+        model_config = config.language_model(facts)
+        captions = None
+        if model_config.captions is not None:
+            captions = CaptionEncoder(model_config.captions.encoder, model_config.captions.tokens)
+            if captions.width != model_config.captions.width:
+                raise ConfigError(
+                    f"model.captions.width is {model_config.captions.width}, but the encoder's is {captions.width}"
+                )
+        of_split = {name: [item for item in table.items if item.split == name] for name in ("train", "valid")}
+        self.examples = Examples(of_split["train"], model_config, data, captions)
+        self.validation = Examples(of_split["valid"], model_config, data, captions) if of_split["valid"] else None
+        self.buckets = LengthBuckets(self.examples.lengths, data.batch_positions, config.seed)
+        torch.manual_seed(config.seed)
+        model = build_model(config.language_model(facts, self.examples.frames_per_symbol))
+        self.trainable = dict(model.named_parameters())
+        self.objective, self.optimizer = self.accelerator.prepare(Objective(model), self._adamw(model))
+        self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
+        self.listener: Listener | None = None
+
+    def _adamw(self, model: nn.Module) -> torch.optim.AdamW:
+        """Only matrices decay; gains and embeddings are not to be small."""
+        config = self.config.optimizer
+        decays = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+        groups = [
+            {"params": [p for p in model.parameters() if id(p) in decays], "weight_decay": config.weight_decay},
+            {"params": [p for p in model.parameters() if id(p) not in decays], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+    @property
+    def network(self) -> CodeLM:
+        """The model without what accelerate wraps around it."""
+        return self.accelerator.unwrap_model(self.objective).model
+
+    def start(self, resume: bool) -> None:
+        """Take the weights from the newest checkpoint, or from ``init_from``."""
+        config = self.config
+        newest = find_checkpoint(self.checkpoints, resume, self.accelerator.print)
+        if source := newest or config.init_from:
+            try:
+                self.network.load_state_dict(load(source).state_dict())
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigError(f"{source} holds another network than this config's: {reason}") from error
+        if newest is not None:
+            training = load_training(newest)
+            self.step = training["step"]
+            self.optimizer.load_state_dict(training["optimizer"])
+            if self.average is not None:
+                self.average.load(training.get("average", self.trainable))
+            if self.accelerator.scaler is not None and "scaler" in training:
+                self.accelerator.scaler.load_state_dict(training["scaler"])
+        elif self.average is not None:
+            self.average.load(self.trainable)
+
+    def train(self) -> None:
+        """From wherever the run stands to its last step."""
+        config, facts = self.config, self.network.config.codec
+        clips = self.examples.clips
+        per_clip = sum(clip.item.frames for clip in clips) / len(clips) / facts.frame_rate
+        per_batch = len(clips) / max(1, len(self.buckets.first_round))
+        reporter = Reporter(
+            config.folder,
+            TokenStatistics(self.network.config.codebooks),
+            facts.sample_rate,
+            self.step,
+            config.steps,
+            per_clip * per_batch * config.accumulation * self.accelerator.num_processes,
+            main=self.accelerator.is_main_process,
+            tensorboard=config.tensorboard,
+        )
+        reporter.display.say(
+            f"{len(clips)} clips, {sum(clip.item.frames for clip in clips) / facts.frame_rate / 3600:.2f} h;"
+            f" {self.examples.unreadable} without a text that can be read;"
+            f" {sum(each.numel() for each in self.trainable.values()) / 1e6:.1f} M weights"
+        )
+        if self.validation is not None and config.tensorboard and self.accelerator.is_main_process:
+            self.listener = load_listener(config.data.codec, self.validation, reporter.display.say)
+        self.objective.train()
+        self.run_steps(reporter)
+
+    def batches(self) -> Iterator[list[LMBatch]]:
+        """The batches of each step still to come: one for each pass of this rank."""
+        passes, ranks, rank = self.config.accumulation, self.accelerator.num_processes, self.accelerator.process_index
+
+        def stream() -> Iterator[LMBatch]:
+            for index in itertools.count(self.step * passes):
+                number = index * ranks + rank
+                yield self.examples.batch(self.buckets[number], number, self.config.seed)
+
+        batches = stream()
+        for _ in range(self.step, self.config.steps):
+            yield list(itertools.islice(batches, passes))
+
+    def learn(self, batch: LMBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One pass."""
+        made = self.objective(batch.to(self.accelerator.device))
+        values = {"total": made["loss"]}
+        self.accelerator.backward(made["loss"])
+        if self.accelerator.sync_gradients:
+            values["gradient"] = self.accelerator.clip_grad_norm_(self.trainable.values(), self.config.optimizer.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return values, made["counted"]
+
+    def accumulated(self) -> list[nn.Module]:
+        """The model."""
+        return [self.objective]
+
+    def describe(self, batch: LMBatch) -> str:
+        """Which clips."""
+        return f"clips {', '.join(batch.clips[:10])}"
+
+    def set_learning_rates(self) -> dict[str, float]:
+        """One for all."""
+        lr = self.config.optimizer.lr_at(self.step, self.config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return {"lr": lr}
+
+    @torch.no_grad()
+    def validate(self) -> Validation | None:
+        """Perplexity and accuracy of each codebook on clips held out, and some of them to hear. On every rank alike."""
+        if self.validation is None:
+            return None
+        objective = self.accelerator.unwrap_model(self.objective)
+        objective.eval()
+        buckets = LengthBuckets(self.validation.lengths, self.config.data.batch_positions, seed=0)
+        totals, counted = [], torch.zeros(self.network.config.codebooks, 3)
+        with self.averaged():
+            for number in range(self.config.data.validation_batches):
+                batch = self.validation.batch(buckets[number], number, seed=0).to(self.accelerator.device)
+                made = objective(batch)
+                totals.append(float(made["loss"]))
+                counted += made["counted"].cpu()
+            heard = self.listener(self.network) if self.listener is not None else (torch.zeros(0, 1, 1),) * 2
+        objective.train()
+        values = {"valid/total": sum(totals) / len(totals)}
+        for codebook, (nats, right, count) in enumerate(counted.tolist(), start=1):
+            if count:
+                values[f"valid/perplexity/{codebook}"] = math.exp(min(nats / count, 50.0))
+                values[f"valid/accuracy/{codebook}"] = right / count
+        return Validation(values, *heard)
+
+    def state(self) -> dict[str, Any]:
+        """The optimiser."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def write_model(self, folder: Path) -> None:
+        """The language model, in a folder of its own."""
+        save(self.network, folder)
+
+
+def run(config: LMTrainConfig, resume: bool = False) -> None:
+    """Train, from the beginning or from the newest intact checkpoint.
+
+    Raises:
+        ConfigError: a run of that name exists and ``resume`` is false, or has another network.
+        DataError: the table cannot be read, or has nothing for this task.
+        DivergedError: a loss became NaN or infinite.
+    """
+    trainer = LMTrainer(config)
+    trainer.start(resume)
+    trainer.train()
