@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xcodec import __version__
+from xcodec.generate.commands import app as generate_app
 from xcodec.runtime.errors import debugging, one_line
 from xcodec.runtime.signals import resend_lost_signals
 
@@ -36,6 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
+
+app.add_typer(generate_app, name="generate")
 
 Sources = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Files, or folders with all that is below them.")]
 Target = Annotated[
@@ -251,14 +254,23 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest intact checkpoint.")] = False,
 ) -> None:
-    """Train a codec. Checkpoints and logs go to runs/NAME.
+    """Train a codec, or a language model on its tokens. Checkpoints and logs go to runs/NAME.
 
     Example: xcodec train configs/xcodec-mini.yaml batch_size=8 --resume
-    """
-    from xcodec.train.codec import run
-    from xcodec.train.config import load_config
 
-    run(load_config(config, changes or ()), resume)
+    A language model: xcodec train configs/lm/speech-ar-mini.yaml data.table=data/tokens
+    """
+    from xcodec.train.config import is_language_model, load_config, read_run
+
+    if is_language_model(config):
+        from xcodec.train import lm
+        from xcodec.train.lm_config import LMTrainConfig
+
+        lm.run(read_run(config, changes or (), LMTrainConfig), resume)
+    else:
+        from xcodec.train.codec import run
+
+        run(load_config(config, changes or ()), resume)
 
 
 def _process(

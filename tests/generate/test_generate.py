@@ -1,0 +1,169 @@
+"""Speech, music and sound from models with random weights: lengths, prompts, seeds, streams, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xcodec import XCodec, audio
+from xcodec import save as save_codec
+from xcodec.generate.music import MusicGenerator, MusicOptions
+from xcodec.generate.pairing import GenerateError, as_sound
+from xcodec.generate.sound import SoundGenerator
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, sentences
+from xcodec.lm.text import TextError
+
+COMMAND = str(Path(sys.executable).with_name("xcodec"))
+
+
+@pytest.fixture(scope="module")
+def speaker(models: Path, codec: XCodec) -> SpeechGenerator:
+    return SpeechGenerator(models / "speech", codec)
+
+
+@pytest.fixture(scope="module")
+def musician(models: Path, codec: XCodec) -> MusicGenerator:
+    return MusicGenerator(models / "music", codec)
+
+
+def test_sound_that_comes_in_pieces_is_what_the_codec_makes_of_all(codec: XCodec) -> None:
+    codes = torch.randint(codec.codebook_size, (2, 70), generator=torch.Generator().manual_seed(0))
+    pieces = list(as_sound(codec, codes.split([1, 30, 4, 35], dim=1)))
+    whole = codec.decode(codes[None])[0].numpy()
+    assert np.allclose(np.concatenate(pieces, axis=1), whole, atol=1e-4)
+
+
+# --- speech -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sentence_has_all_codebooks_and_a_length_in_proportion(speaker: SpeechGenerator) -> None:
+    for text in ("ab", "a much longer sentence than that"):
+        codes = speaker.say(text, None, SpeechOptions(), seed=0)
+        limits = speaker.limits(len(text))
+        assert codes.shape[0] == 4
+        assert limits.least <= codes.shape[1] <= limits.most
+    assert speaker.limits(40).most < 3 * 40 * 3, "no babbling"
+
+
+def test_the_voice_matters_with_and_without_its_words(speaker: SpeechGenerator, voice: Path) -> None:
+    options = SpeechOptions()
+    bare = speaker.say("hello there", None, options, 0)
+    unknown = speaker.say("hello there", speaker.read_voice(voice), options, 0)
+    known = speaker.say("hello there", speaker.read_voice(voice, "some words"), options, 0)
+    assert len({tuple(each[0].tolist()) for each in (bare, unknown, known)}) == 3
+    assert speaker.read_voice(voice).codes.shape == (4, 50)
+
+
+def test_the_first_stage_alone(speaker: SpeechGenerator) -> None:
+    codes = speaker.say("hello", None, SpeechOptions(refine=False), 0)
+    assert codes.shape[0] == 1
+    assert torch.equal(codes, speaker.say("hello", None, SpeechOptions(), 0)[:1])
+
+
+def test_sentences_are_spoken_one_after_another_and_repeatably(speaker: SpeechGenerator) -> None:
+    first = list(speaker.speak("One. Two! Three?"))
+    assert len(first) == 3
+    assert all(torch.equal(a, b) for a, b in zip(first, speaker.speak("One. Two! Three?"), strict=True))
+
+
+def test_of_several_samples_the_likeliest_is_taken(speaker: SpeechGenerator) -> None:
+    several = speaker.first_stage("hello", None, SpeechOptions(samples=4), 0)
+    assert torch.equal(speaker.say("hello", None, SpeechOptions(samples=4, refine=False), 0), several[0].codes)
+
+
+def test_long_text_is_cut_at_commas_then_at_spaces() -> None:
+    assert sentences("aaa, bbb ccc ddd", longest=8) == ["aaa,", "bbb ccc", "ddd"]
+    with pytest.raises(GenerateError, match="a word of more than 8"):
+        sentences("a" * 9, longest=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("", "nothing to say"), (" .!", "nothing to say"), ("日本", "does not know")]
+)
+def test_text_that_cannot_be_spoken(speaker: SpeechGenerator, text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        list(speaker.speak(text))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level", "complaint"),
+    [
+        (2.0, 0.0, "is silent"),
+        (0.01, 0.3, r"lasts 0\.01 s"),
+        (31.0, 0.3, r"lasts 31\.00 s; a prompt must last 0\.5 to 30 s"),
+    ],
+)
+def test_prompts_that_cannot_be(
+    speaker: SpeechGenerator, tmp_path: Path, seconds: float, level: float, complaint: str
+) -> None:
+    samples = round(seconds * 16_000)
+    audio.write(tmp_path / "p.wav", (level * np.sin(np.arange(samples)))[None].astype(np.float32), 16_000)
+    with pytest.raises(GenerateError, match=complaint):
+        speaker.read_voice(tmp_path / "p.wav")
+
+
+def test_the_words_of_a_prompt_must_be_readable(speaker: SpeechGenerator, voice: Path) -> None:
+    with pytest.raises(TextError, match="nothing to say"):
+        speaker.read_voice(voice, "")
+
+
+def test_another_codec_is_refused(models: Path, codec: XCodec) -> None:
+    with pytest.raises(GenerateError, match=r"speaks tokens of .* \(weights 0000000000000000\), but this codec is"):
+        SpeechGenerator(models / "foreign", codec)
+
+
+def test_models_of_other_tasks_are_refused(models: Path, codec: XCodec) -> None:
+    with pytest.raises(GenerateError, match="reads no text"):
+        SpeechGenerator(models / "music", codec)
+    with pytest.raises(GenerateError, match="reads text, not one that continues music"):
+        MusicGenerator(models / "speech" / "ar", codec)
+    with pytest.raises(GenerateError, match="reads no captions"):
+        SoundGenerator(models / "music", codec)
+
+
+# --- music and sound --------------------------------------------------------------------------------------------------
+
+
+def test_music_goes_on_for_as_long_as_asked_beyond_its_window(musician: MusicGenerator) -> None:
+    prompt = torch.randint(64, (2, 13), generator=torch.Generator().manual_seed(0))
+    made = torch.cat(list(musician.go_on(prompt, MusicOptions(seconds=1.1))), dim=1)
+    assert made.shape == (2, 55)
+    again = torch.cat(list(musician.go_on(prompt, MusicOptions(seconds=1.1))), dim=1)
+    assert torch.equal(made, again)
+    assert not torch.equal(made, torch.cat(list(musician.go_on(prompt, MusicOptions(seconds=1.1, seed=1))), dim=1))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e9])
+def test_music_of_an_impossible_length(musician: MusicGenerator, seconds: float) -> None:
+    with pytest.raises(GenerateError, match="cannot go on"):
+        list(musician.go_on(torch.zeros(2, 5, dtype=torch.int64), MusicOptions(seconds=seconds)))
+
+
+def test_a_text_encoder_that_is_not_there(models: Path, codec: XCodec) -> None:
+    with pytest.raises(TextError, match="no text encoder at"):
+        SoundGenerator(models / "sound", codec)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_speaks_and_says_what_is_wrong(models: Path, codec: XCodec, voice: Path, tmp_path: Path) -> None:
+    save_codec(codec, tmp_path / "codec")
+    out = tmp_path / "out.wav"
+    command = [COMMAND, "generate", "speech", "hello there", "--prompt", str(voice), "--out", str(out), "--codec"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "codec"), "--model", str(models / "speech")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert audio.info(out).sample_rate == codec.sample_rate
+    wrong = subprocess.run(
+        [*command, str(tmp_path / "codec"), "--model", str(models / "foreign")], capture_output=True, text=True
+    )
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: the language model speaks tokens of")
+    assert wrong.stderr.count("\n") == 1

@@ -1,0 +1,1 @@
+"""A language model and a codec make audio: `speech.py`, `music.py`, `sound.py`."""

@@ -1,0 +1,81 @@
+"""Music that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xcodec.codec.model import XCodec
+from xcodec.lm.checkpoint import load_autoregressive
+from xcodec.lm.decoding import Limits, Request, frames
+from xcodec.lm.sampling import Sampling
+from xcodec.lm.sequences import context
+
+from .pairing import GenerateError, check_pair, read_prompt
+
+SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 1800.0
+LONGEST = 3600.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class MusicOptions:
+    """How to go on."""
+
+    seconds: float = 10.0
+    sampling: Sampling = field(default_factory=lambda: Sampling(top_k=250))
+    seed: int = 0
+
+
+class MusicGenerator:
+    """The model and the codec.
+
+    Raises:
+        CheckpointError: there is no such model.
+        GenerateError: another codec, or a model of another task.
+    """
+
+    def __init__(self, folder: Path, codec: XCodec) -> None:
+        self.model = load_autoregressive(folder)
+        self.codec = codec
+        config = self.model.config
+        if config.text is not None or config.captions is not None:
+            raise GenerateError(f"{folder} holds a model that reads text, not one that continues music")
+        check_pair(self.model, codec)
+
+    def read_prompt(self, path: Path) -> Tensor:
+        """The codes of a recording, int64 [K, F].
+
+        Raises:
+            GenerateError: it is silent, or too short or long.
+        """
+        return read_prompt(path, self.codec, self.model.config.codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
+
+    def go_on(self, prompt: Tensor, options: MusicOptions | None = None) -> Iterator[Tensor]:
+        """New codes int64 [K, 1], frame by frame, after those of a prompt [K, F].
+
+        A model that has learnt from pieces of some length is never asked for more at once: when its window is full, it
+        goes on from the second half of it.
+        """
+        options = options or MusicOptions()
+        if not 0 < options.seconds <= LONGEST:
+            raise GenerateError(f"cannot go on for {options.seconds:g} s; up to {LONGEST:g} s are possible")
+        model, window = self.model, self.model.config.longest
+        before = context(model.vocabulary, model.pattern)
+        wanted = round(options.seconds * self.codec.frame_rate)
+        heard = prompt[:, -(window // 2) :]
+        number = 0
+        while wanted > 0:
+            limits = Limits(min(wanted, window - heard.shape[1]), min(wanted, window - heard.shape[1]))
+            request = Request(before, heard, limits, options.sampling, options.seed + 1000 * number)
+            for frame in frames(model, request):
+                codes = frame.codes[0][:, None].cpu()
+                heard = torch.cat([heard, codes], dim=1)
+                yield codes
+            wanted -= limits.most
+            heard = heard[:, -(window // 2) :]
+            number += 1

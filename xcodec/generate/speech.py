@@ -1,0 +1,180 @@
+"""Text to speech, in the voice of a prompt: VALL-E's two stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xcodec.codec.model import XCodec
+from xcodec.lm.checkpoint import load_autoregressive, load_refining
+from xcodec.lm.config import TextConfig
+from xcodec.lm.decoding import Generated, Limits, Request, generate, refine
+from xcodec.lm.model import AutoregressiveLM, RefiningLM
+from xcodec.lm.sampling import Sampling
+from xcodec.lm.sequences import context
+from xcodec.lm.text import read
+
+from .pairing import GenerateError, check_pair, read_prompt
+
+SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 30.0
+VOICE_SECONDS = 3.0
+"""How much of a prompt without a transcript is used; the models are trained on prompts up to this length."""
+_SENTENCE = re.compile(r"(?<=[.!?…])\s+")
+_CLAUSE = re.compile(r"(?<=[,;:—–])\s+")
+LONGEST_SENTENCE = 200
+"""Characters. Models learn from clips of some seconds, and babble beyond."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Whose voice, from a recording."""
+
+    codes: Tensor
+    """int64 [K, F], all codebooks."""
+    text: str | None = None
+    """What is said in it (nothing, if the recording is the beginning of the sentence itself). Then the text is spoken
+    as its continuation; if it is not known, as something else by the same voice."""
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """How to speak."""
+
+    sampling: Sampling = field(default_factory=lambda: Sampling(top_p=0.9, repetition_window=25, repetition_share=0.3))
+    refining: Sampling = field(default_factory=lambda: Sampling(temperature=0))
+    seed: int = 0
+    samples: int = 1
+    """Of each sentence; the likeliest is taken."""
+    guidance: float = 1.0
+    """How much the text is stressed; 1 is not at all, and needs half the time."""
+    refine: bool = True
+    """False stops after the first codebook, to hear what the first stage alone can do."""
+
+
+class SpeechGenerator:
+    """The two models and the codec.
+
+    Args:
+        folder: of the models: ``ar`` in it says the first codebook, ``nar``, if it is there, the others. It may also be
+            the first model itself.
+        codec: the one on whose tokens they were trained.
+
+    Raises:
+        CheckpointError: there are no such models.
+        GenerateError: another codec, or models of other tasks.
+    """
+
+    def __init__(self, folder: Path, codec: XCodec) -> None:
+        first = folder / "ar" if (folder / "ar").is_dir() else folder
+        self.first: AutoregressiveLM = load_autoregressive(first)
+        self.second: RefiningLM | None = load_refining(folder / "nar") if (folder / "nar").is_dir() else None
+        self.codec = codec
+        if self.first.config.text is None:
+            raise GenerateError(f"{folder} holds a model that reads no text")
+        self.text: TextConfig = self.first.config.text
+        for model in (self.first, self.second):
+            if model is not None:
+                check_pair(model, codec)
+
+    def read_voice(self, path: Path, text: str | None = None) -> Voice:
+        """A voice from a recording, and what is said in it, if that is known.
+
+        Raises:
+            GenerateError: the recording is silent, or too short or long.
+            TextError: the text cannot be read.
+        """
+        if text is not None:
+            read(text, self.text)
+        codes = read_prompt(path, self.codec, self.first.config.codec.codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
+        if text is None:
+            codes = codes[:, : round(VOICE_SECONDS * self.codec.frame_rate)]
+        return Voice(codes, text)
+
+    def speak(self, text: str, voice: Voice | None = None, options: SpeechOptions | None = None) -> Iterator[Tensor]:
+        """Codes int64 [K, f] of one sentence after the other.
+
+        Raises:
+            TextError: a sentence cannot be read.
+        """
+        options = options or SpeechOptions()
+        parts = sentences(text)
+        for part in parts:  # what cannot be read is known before anything is heard
+            read(part, self.text)
+        for number, part in enumerate(parts):
+            yield self.say(part, voice, options, options.seed + number)
+
+    def say(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Tensor:
+        """One sentence: codes int64 [K, F]; K is 1 where there is no second stage."""
+        made = self.first_stage(sentence, voice, options, seed)[0].codes.cpu()
+        return self.refine(sentence, voice, made, options, seed) if options.refine else made
+
+    def refine(self, sentence: str, voice: Voice | None, first: Tensor, options: SpeechOptions, seed: int) -> Tensor:
+        """The second stage: codes int64 [1, F] to [K, F]; without one, and of nothing, as they were."""
+        if self.second is None or not first.shape[1]:
+            return first
+        prompt = None if voice is None else voice.codes[: self.second.config.codebooks]
+        return refine(self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed)
+
+    def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
+        """Samples of the first codebook, likeliest first."""
+        model, symbols = self.first, self._read(sentence, voice)
+        codebooks = model.config.codebooks
+        begun = torch.zeros(codebooks, 0, dtype=torch.int64)
+        prompt = None
+        if voice is not None and voice.text is not None:
+            begun = voice.codes[:codebooks]
+        elif voice is not None:
+            prompt = voice.codes[:codebooks]
+        new_symbols = len(read(sentence, self.text))
+        return generate(
+            model,
+            Request(
+                context(model.vocabulary, model.pattern, symbols, prompt),
+                begun,
+                self.limits(new_symbols),
+                options.sampling,
+                seed,
+                options.samples,
+                guidance=options.guidance,
+                unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
+            ),
+        )
+
+    def limits(self, symbols: int) -> Limits:
+        """How long so many symbols may take: about a third to twice the usual, so that nothing babbles on."""
+        usual = symbols * (self.first.config.frames_per_symbol or 5.0)
+        return Limits(most=round(2 * usual) + 25, least=max(1, round(usual / 3)))
+
+    def _read(self, sentence: str, voice: Voice | None) -> list[int]:
+        before = "" if voice is None or voice.text is None else voice.text
+        return read(f"{before} {sentence}", self.text)
+
+
+def sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:
+    """Text in pieces that can be spoken in one breath; pieces without a letter or digit are left out.
+
+    >>> sentences("One, two. Three!  - Four")
+    ['One, two.', 'Three!', '- Four']
+    >>> sentences("a b, c d", longest=5)
+    ['a b,', 'c d']
+    """
+    found: list[str] = []
+    for sentence in _SENTENCE.split(" ".join(text.split())):
+        rest = sentence
+        while len(rest) > longest:
+            places = [match.start() for match in _CLAUSE.finditer(rest) if match.start() <= longest]
+            cut = places[-1] if places else rest.rfind(" ", 0, longest)
+            if cut <= 0:
+                raise GenerateError(f"a word of more than {longest} characters cannot be spoken: {rest[:30]}…")
+            found.append(rest[:cut].strip())
+            rest = rest[cut:].strip()
+        found.append(rest)
+    spoken = [part for part in found if any(char.isalnum() for char in part)]
+    if not spoken:
+        raise GenerateError(f"there is nothing to say in {text[:40]!r}")
+    return spoken
