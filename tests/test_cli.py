@@ -166,6 +166,21 @@ def test_one_file_there_and_back(model: Path, tmp_path: Path) -> None:
     assert audio.info(tmp_path / "b.flac").samples == 3_628
 
 
+def test_pipes(model: Path, tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 10_001)
+    sound = audio.read(tmp_path / "a.wav")[0][0]
+    pcm = np.rint(sound * 2**15).astype("<i2").tobytes()
+    pipe = f"{COMMAND} encode - - -b 0.6 --look-ahead 0.5 --model {model} | {COMMAND} decode - - --model {model}"
+    done = subprocess.run(["bash", "-c", pipe], input=pcm, capture_output=True, timeout=300, env=ONE_THREAD)
+    assert done.stderr == b""
+    assert len(done.stdout) == 2 * 10_001
+    FileCodec(load(model), 0.6).reconstruct(tmp_path / "a.wav", tmp_path / "b.wav")
+    expected = audio.read(tmp_path / "b.wav")[0][0]
+    np.testing.assert_allclose(np.frombuffer(done.stdout, "<i2") / 2**15, expected, atol=2**-14)
+    assert "both ends" in error_of(xcodec("encode", "-", tmp_path / "a.xc"))
+    assert "is for pipes" in error_of(xcodec("encode", tmp_path / "a.wav", tmp_path / "a.xc", "--look-ahead", "1"))
+
+
 def test_a_folder_is_mirrored_and_lengths_are_kept(model: Path, tmp_path: Path) -> None:
     lengths = {"one": 1, "x/319": 319, "x/320": 320, "x/y/321": 321}
     for name, samples in lengths.items():

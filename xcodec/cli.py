@@ -57,7 +57,14 @@ Channels = Annotated[Literal["mix", "keep"], typer.Option(help="Mix all channels
 Format = Annotated[
     Literal["wav", "flac", "ogg", "opus"], typer.Option("--format", help="Of the files made in a folder.")
 ]
+LookAhead = Annotated[
+    float | None,
+    typer.Option(help="Seconds that the teacher hears ahead in a pipe; less is sooner, and worse.", show_default="all"),
+]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Engine = Annotated[
+    Literal["exact", "fast"], typer.Option(help="fast: as fast as this processor can, with nearly the same result.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at a time, each in a process of its own.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Make only the outputs that are missing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per file, on a line.")]
@@ -87,6 +94,7 @@ def reconstruct(
     channels: Channels = "mix",
     file_format: Format = "wav",
     device: Device = "cpu",
+    engine: Engine = "exact",
     jobs: Jobs = 1,
     skip_existing: SkipExisting = False,
     as_json: AsJson = False,
@@ -96,7 +104,7 @@ def reconstruct(
 
     Example: xcodec reconstruct speech.flac heard.wav --bandwidth 4
     """
-    how = {"model": model, "device": device, "bandwidth": bandwidth, "channels": channels}
+    how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
 
 
@@ -107,7 +115,9 @@ def encode(
     bandwidth: Bandwidth = None,
     model: Model = None,
     channels: Channels = "mix",
+    look_ahead: LookAhead = None,
     device: Device = "cpu",
+    engine: Engine = "exact",
     jobs: Jobs = 1,
     skip_existing: SkipExisting = False,
     as_json: AsJson = False,
@@ -118,8 +128,20 @@ def encode(
     Example: xcodec encode speech.mp3 speech.xc --bandwidth 2
 
     A folder, mirrored: xcodec encode recordings tokens --jobs 4
+
+    A pipe of raw 16-bit mono samples at the model's rate: recorder | xcodec encode - - --look-ahead 0.5 | ...
     """
-    how = {"model": model, "device": device, "bandwidth": bandwidth, "channels": channels}
+    if _are_pipes(sources, target):
+        from xcodec.runtime.load import load
+        from xcodec.runtime.pipes import encode_pipe
+
+        encode_pipe(
+            load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer, bandwidth, look_ahead
+        )
+        return
+    if look_ahead is not None:
+        raise ValueError("--look-ahead is for pipes (encode - -); a file can be heard to its end")
+    how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
 
 
@@ -130,6 +152,7 @@ def decode(
     model: Model = None,
     file_format: Format = "wav",
     device: Device = "cpu",
+    engine: Engine = "exact",
     jobs: Jobs = 1,
     skip_existing: SkipExisting = False,
     as_json: AsJson = False,
@@ -138,8 +161,16 @@ def decode(
     """Turn tokens (.xc) back into audio (.wav, .flac, .ogg, .opus).
 
     Example: xcodec decode speech.xc speech.wav
+
+    A pipe, to raw 16-bit mono samples at the model's rate: ... | xcodec decode - - | player
     """
-    how = {"model": model, "device": device}
+    if _are_pipes(sources, target):
+        from xcodec.runtime.load import load
+        from xcodec.runtime.pipes import decode_pipe
+
+        decode_pipe(load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer)
+        return
+    how = {"model": model, "device": device, "engine": engine}
     _process("decode", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
 
 
@@ -273,6 +304,14 @@ def train(
         run(load_config(config, changes or ()), resume)
 
 
+def _are_pipes(sources: list[Path], target: str) -> bool:
+    """Whether to work from standard input to standard output."""
+    ends = [*map(str, sources), target]
+    if "-" in ends and ends != ["-", "-"]:
+        raise ValueError("- stands for a pipe at both ends: xcodec encode - -, or decode - -; otherwise name files")
+    return ends == ["-", "-"]
+
+
 def _process(
     operation: Operation,
     how: dict[str, Any],
@@ -295,10 +334,12 @@ def _process(
         return
     total, failed = len(todo.tasks), 0
     visible = sys.stderr.isatty() and not quiet and not as_json
-    outcomes = run(Work(operation, **how), todo, jobs)
-    with closing(outcomes), _progress(operation, total, visible) as advance:
+    with (
+        _progress(operation, total, visible) as show,
+        closing(run(Work(operation, **how), todo, jobs, show.part if visible else None)) as outcomes,
+    ):
         for outcome in outcomes:
-            advance()
+            show.one()
             if outcome.error is not None:
                 failed += 1
                 _say_error(outcome.error)
@@ -330,11 +371,25 @@ def _readable(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+class _Shown:
+    """How far the work is: so many files, and a part of the one at hand."""
+
+    def __init__(self, show: Callable[[float], None] = lambda completed: None) -> None:
+        self._show, self._done = show, 0
+
+    def one(self) -> None:
+        self._done += 1
+        self._show(self._done)
+
+    def part(self, share: float) -> None:
+        self._show(self._done + share)
+
+
 @contextmanager
-def _progress(title: str, total: int, visible: bool) -> Iterator[Callable[[], None]]:
-    """A bar that is gone when the work is done. Gives the function to call after each file."""
+def _progress(title: str, total: int, visible: bool) -> Iterator[_Shown]:
+    """A bar that is gone when the work is done."""
     if not visible:
-        yield lambda: None
+        yield _Shown()
         return
     from rich.console import Console
     from rich.progress import (
@@ -349,7 +404,7 @@ def _progress(title: str, total: int, visible: bool) -> Iterator[Callable[[], No
     columns = (SpinnerColumn(), TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        yield _Shown(lambda completed: bar.update(task, completed=completed))
 
 
 @contextmanager

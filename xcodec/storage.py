@@ -19,6 +19,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
+CHECKPOINT = frozenset({CONFIG, WEIGHTS, WEIGHTS_INDEX, PREPROCESSOR})
 
 
 class CheckpointError(ValueError):
@@ -82,13 +83,17 @@ def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Te
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, ours: frozenset[str] = CHECKPOINT) -> Iterator[Path]:
     """A new folder to write into; it takes the place of ``folder`` once the block has ended without an error.
 
+    Args:
+        folder: what to make, or to replace.
+        ours: names of files that may be replaced in it.
+
     Raises:
-        CheckpointError: ``folder`` is a file, or holds things that are not part of a checkpoint and would be lost.
+        CheckpointError: ``folder`` is a file, or holds other things, which would be lost.
     """
-    _check_replaceable(folder)
+    _check_replaceable(folder, ours)
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
@@ -106,12 +111,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             raise
 
 
-def _check_replaceable(folder: Path) -> None:
+def _check_replaceable(folder: Path, ours: frozenset[str]) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is a file; a checkpoint is a folder")
-    ours = {CONFIG, WEIGHTS, WEIGHTS_INDEX, PREPROCESSOR}
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if others:
         raise CheckpointError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")

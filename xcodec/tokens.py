@@ -334,9 +334,7 @@ class TokenReader:
         stream = _unpack(payload, first_bit, count, header.code_bits)
         if np.any(stream >= header.codebook_size):
             raise self._error(f"corrupted: a code is not below {header.codebook_size}")
-        # [F, C, K] -> [C, K, F]
-        by_frame = stream.reshape(stop - start, header.channels, header.codebooks)
-        return by_frame.transpose(1, 2, 0).astype(np.int64, order="C")
+        return _by_channel(stream, header)
 
     def blocks(self, frames: int | None = None) -> Iterator[NDArray[np.int64]]:
         """All codes in order, `[C, K, frames]` at a time, of which the last may be shorter."""
@@ -415,6 +413,21 @@ def from_bytes(data: bytes) -> TokenFile:
         return reader.read_all()
 
 
+def pack_codes(codes: NDArray[np.integer[Any]], header: TokenHeader) -> bytes:
+    """Codes `[C, K, f]` as the payload of an `.xc` file has them, filled up with zero bits to whole bytes.
+
+    Raises:
+        TokenFileError: their shape or a value does not fit the header.
+    """
+    _check_codes(codes, header)
+    return _pack(_in_file_order(codes), header.code_bits)
+
+
+def unpack_codes(payload: bytes, frames: int, header: TokenHeader) -> NDArray[np.int64]:
+    """The codes `[C, K, frames]` that `pack_codes` packed. Whether they are codes of the codebook is not checked."""
+    return _by_channel(_unpack(payload, 0, frames * header.channels * header.codebooks, header.code_bits), header)
+
+
 def _open(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str]:
     if isinstance(source, (str, os.PathLike)):
         return open(source, "rb"), os.fspath(source)
@@ -441,6 +454,11 @@ def _check_frames(frames: int, header: TokenHeader) -> None:
 def _in_file_order(codes: NDArray[np.integer[Any]]) -> NDArray[np.uint16]:
     # [C, K, F] -> [F, C, K]: frame by frame, so that a file grows at its end
     return codes.astype(np.uint16).transpose(2, 0, 1).reshape(-1)
+
+
+def _by_channel(stream: NDArray[np.uint16], header: TokenHeader) -> NDArray[np.int64]:
+    # [F, C, K] -> [C, K, F]
+    return stream.reshape(-1, header.channels, header.codebooks).transpose(1, 2, 0).astype(np.int64, order="C")
 
 
 def _bytes_for(bits: int) -> int:

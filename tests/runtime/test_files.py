@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import tiny_codec
 from xcodec import XCodec, audio
+from xcodec.runtime import files, streaming
 from xcodec.runtime.files import FileCodec
 from xcodec.tokens import HEADER_BYTES, TokenFileError, read_tokens, write_tokens
 
@@ -21,12 +23,12 @@ def noise(path: Path, samples: int, rate: int = 16_000, channels: int = 1) -> Pa
 @pytest.mark.parametrize("samples", [1, 319, 320, 321, 16_001])
 def test_exact_number_of_samples(codec: XCodec, tmp_path: Path, samples: int) -> None:
     source = noise(tmp_path / "a.wav", samples)
-    files = FileCodec(codec)
-    report = files.encode(source, tmp_path / "a.xc")
+    at_work = FileCodec(codec)
+    report = at_work.encode(source, tmp_path / "a.xc")
     assert (report.samples, report.channels, report.sample_rate) == (samples, 1, 16_000)
     assert report.bytes == (tmp_path / "a.xc").stat().st_size
-    files.decode(tmp_path / "a.xc", tmp_path / "b.wav")
-    files.reconstruct(source, tmp_path / "c.flac")
+    at_work.decode(tmp_path / "a.xc", tmp_path / "b.wav")
+    at_work.reconstruct(source, tmp_path / "c.flac")
     assert audio.info(tmp_path / "b.wav").samples == samples
     assert audio.info(tmp_path / "c.flac").samples == samples
 
@@ -44,10 +46,10 @@ def test_other_rates(codec: XCodec, tmp_path: Path, samples: int, rate: int, exp
 def test_reconstruct_is_encode_then_decode(codec: XCodec, tmp_path: Path) -> None:
     source = noise(tmp_path / "a.wav", 5_000, channels=2)
     for channels in ("mix", "keep"):
-        files = FileCodec(codec, bandwidth=codec.bandwidths[1], channels=channels)
-        files.encode(source, tmp_path / "a.xc")
-        files.decode(tmp_path / "a.xc", tmp_path / "b.wav")
-        files.reconstruct(source, tmp_path / "c.wav")
+        at_work = FileCodec(codec, bandwidth=codec.bandwidths[1], channels=channels)
+        at_work.encode(source, tmp_path / "a.xc")
+        at_work.decode(tmp_path / "a.xc", tmp_path / "b.wav")
+        at_work.reconstruct(source, tmp_path / "c.wav")
         assert (tmp_path / "b.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
 
 
@@ -62,15 +64,15 @@ def test_the_audio_is_the_codecs_own(codec: XCodec, tmp_path: Path) -> None:
 
 def test_keep_codes_each_channel_by_itself(codec: XCodec, tmp_path: Path) -> None:
     source = noise(tmp_path / "a.wav", 4_000, channels=3)
-    files = FileCodec(codec, channels="keep")
-    report = files.encode(source, tmp_path / "a.xc")
+    at_work = FileCodec(codec, channels="keep")
+    report = at_work.encode(source, tmp_path / "a.xc")
     assert report.channels == 3
     assert report.kbps == pytest.approx(3 * codec.bandwidths[-1])
     codes = read_tokens(tmp_path / "a.xc").codes
     for channel, sound in enumerate(audio.read(source, mono=False)[0]):
         alone = codec.encode(torch.from_numpy(sound))[0]
         assert np.array_equal(codes[channel], alone.numpy())
-    files.decode(tmp_path / "a.xc", tmp_path / "b.wav")
+    at_work.decode(tmp_path / "a.xc", tmp_path / "b.wav")
     assert audio.info(tmp_path / "b.wav").channels == 3
 
 
@@ -123,3 +125,41 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(codec: XCode
     missing = tmp_path / "missing.wav"  # so if it were read first, the error would be about this
     with pytest.raises(audio.AudioError, match=r"\.mp3"):
         FileCodec(codec).reconstruct(missing, tmp_path / "b.mp3")
+
+
+def test_a_long_file_is_coded_in_pieces_as_if_at_once(
+    codec: XCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny_codec(teacher=None)
+    monkeypatch.setattr(streaming, "PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(files, "_BLOCK_FRAMES", 60)
+    source = noise(tmp_path / "a.wav", 400_001, channels=2)
+    seen: list[float] = []
+    FileCodec(whole, channels="keep").encode(source, tmp_path / "a.xc", seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) > 2
+    assert seen[-1] == 1.0
+    wav = torch.from_numpy(audio.read(source, mono=False)[0])[:, None]
+    codes = torch.from_numpy(read_tokens(tmp_path / "a.xc").codes)
+    assert (codes == whole.encode(wav)).float().mean() > 0.999  # rounding may flip a code that is nearly tied
+    seen.clear()
+    FileCodec(whole).decode(tmp_path / "a.xc", tmp_path / "b.wav", seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) > 2
+    assert seen[-1] == 1.0
+    heard = audio.read(tmp_path / "b.wav", mono=False)[0]
+    np.testing.assert_allclose(heard, whole.decode(codes)[:, 0, :400_001].clamp(-1, 1).numpy(), atol=2**-15)
+
+
+def test_damage_deep_in_a_file_leaves_nothing(codec: XCodec, tmp_path: Path) -> None:
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, 400_000).astype(np.float32)
+    audio.write(tmp_path / "a.wav", wav, 16_000, "FLOAT")
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[-400:-396] = np.float32(np.nan).tobytes()
+    (tmp_path / "a.wav").write_bytes(content)
+    for target in ("b.xc", "b.wav"):
+        with pytest.raises(audio.AudioError, match="NaN"):
+            getattr(FileCodec(codec), "encode" if target == "b.xc" else "reconstruct")(
+                tmp_path / "a.wav", tmp_path / target
+            )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

@@ -22,7 +22,7 @@ whether they are whole.
 """
 
 from xcodec.audio.errors import AudioError
-from xcodec.audio.reading import AUDIO_SUFFIXES, AudioInfo, find_audio, info, read, resample, stream
+from xcodec.audio.reading import AUDIO_SUFFIXES, AudioInfo, find_audio, info, read, resample, stated_seconds, stream
 from xcodec.audio.writing import Writer, atomic_write, write
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "info",
     "read",
     "resample",
+    "stated_seconds",
     "stream",
     "write",
 ]

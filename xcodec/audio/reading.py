@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,12 @@ def info(path: str | Path) -> AudioInfo:
         return AudioInfo(source.sample_rate, source.channels, samples, source.format)
 
 
+def stated_seconds(path: str | Path) -> float | None:
+    """How long a file says that it lasts, in seconds; None where only decoding tells. Errors are those of `read`."""
+    with open_audio(path) as source:
+        return None if source.samples is None else source.samples / source.sample_rate
+
+
 def read(
     path: str | Path,
     sample_rate: int | None = None,
@@ -75,7 +81,7 @@ def read(
 
 def stream(
     path: str | Path, sample_rate: int | None = None, mono: bool = True, block_seconds: float = 10.0
-) -> Iterator[Audio]:
+) -> Generator[Audio]:
     """Read a file of any length in constant memory: blocks `[C, t]` that, joined, are what `read` gives.
 
     Each block lasts `block_seconds`, and the last one the rest. Errors are those of `read`; damage deep in a

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from .config import DacConfig
+from .context import context_frames
 
 DILATIONS = (1, 3, 9)
 
@@ -85,6 +86,8 @@ class DacEncoder(nn.Module):
             Snake(channels[-1]),
             weight_norm(nn.Conv1d(channels[-1], config.width, 3, padding=1)),
         )
+        self.context_frames = context_frames(self, samples_in=math.prod(strides))
+        """Frames of audio on either side of a frame that its features depend on."""
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, F × hop] -> [B, D, F]."""
@@ -104,6 +107,8 @@ class DacDecoder(nn.Module):
             Snake(channels[-1]),
             weight_norm(nn.Conv1d(channels[-1], 1, 7, padding=3)),
         )
+        self.context_frames = context_frames(self, samples_out=math.prod(strides))
+        """Frames of features on either side of a frame that its audio depends on."""
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""

@@ -62,6 +62,8 @@ class XCodec(nn.Module):
     def __init__(self, config: XCodecConfig) -> None:
         super().__init__()
         self.config = config
+        self.weights_id: str | None = None
+        """The hash of the weights it was loaded with, where an engine has rebuilt them to run fast."""
         acoustic, strides, width = config.acoustic, config.strides, config.quantizer.width
         if isinstance(acoustic, DacConfig):
             self.acoustic_encoder: nn.Module = DacEncoder(acoustic, strides)
@@ -199,7 +201,11 @@ class XCodec(nn.Module):
         if self.teacher is not None:
             teacher = self.teacher(wav, features.shape[2])
             features = torch.cat([features, self.semantic_encoder(teacher)], dim=1)
-        return Latents(_pointwise(self.prior, features), teacher)
+        return Latents(self.mix(features), teacher)
+
+    def mix(self, features: Tensor) -> Tensor:
+        """Acoustic and semantic features beside each other [B, D, F] -> the latents to quantise [B, D', F]."""
+        return _pointwise(self.prior, features)
 
     def synthesise(self, quantized: Tensor) -> Tensor:
         """Quantised latents [B, D, F] -> audio [B, 1, F × hop_length]."""

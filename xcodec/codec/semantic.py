@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .context import context_frames
+
 
 class SemanticUnit(nn.Module):
     """Two convolutions behind ELUs, added to their input."""
@@ -31,6 +33,8 @@ class SemanticEncoder(nn.Module):
                 for _ in range(blocks)
             )
         )
+        self.context_frames = context_frames(self)
+        """Frames of teacher features on either side of a frame that its own depend on."""
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, width, F]."""

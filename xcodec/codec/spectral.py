@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import SpectralConfig
+from .context import context_frames
 
 LOUDNESS = 3.0
 """Gain before compression, which brings the coefficients of speech to about one."""
@@ -122,6 +123,8 @@ class SpectralEncoder(nn.Module):
         self.backbone = Backbone(
             hop_length, config.encoder_width, config.encoder_layers, config.expansion, config.width
         )
+        self.context_frames = context_frames(self.backbone) + 1  # a frame of the MDCT reaches into its neighbours
+        """Frames of audio on either side of a frame that its features depend on."""
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, F × hop] -> [B, D, F]."""
@@ -137,6 +140,8 @@ class SpectralDecoder(nn.Module):
         self.backbone = Backbone(
             config.width, config.decoder_width, config.decoder_layers, config.expansion, hop_length
         )
+        self.context_frames = context_frames(self.backbone) + 1  # neighbours overlap with half of a frame's audio
+        """Frames of features on either side of a frame that its audio depends on."""
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""

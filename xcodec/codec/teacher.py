@@ -33,6 +33,8 @@ class Teacher(nn.Module):
             self.resample = ResampleFrac(codec_rate, config.sample_rate)
         self.network: WhisperStates | WaveformStates
         self.network = WhisperStates(config) if config.kind == "whisper" else WaveformStates(config)
+        self.autocast: torch.dtype | None = None
+        """A half precision that the network is to compute in; an engine's choice."""
         self.requires_grad_(False)
         self.train(False)
 
@@ -41,6 +43,11 @@ class Teacher(nn.Module):
         """Channels of the features."""
         return self.network.width
 
+    @property
+    def longest(self) -> float | None:
+        """Seconds that it can hear at a time; None: any."""
+        return self.network.longest
+
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode, whatever ``mode`` says."""
         return super().train(False)
@@ -48,14 +55,22 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, wav: Tensor, frames: int) -> Tensor:
         """Waveform at the codec's rate [B, 1, T] -> features [B, D, frames]."""
+        wav, own_frames = self._own(wav)
+        features = torch.cat([self._hear(wav, *window) for window in self._windows(own_frames)], dim=2)
+        return _fitted(features, frames)
+
+    @torch.no_grad()
+    def hear(self, wav: Tensor, frames: int) -> Tensor:
+        """The same with all of the waveform heard at once, whatever the config's window: one piece of long audio."""
+        wav, own_frames = self._own(wav)
+        return _fitted(self._hear(wav, 0, own_frames), frames)
+
+    def _own(self, wav: Tensor) -> tuple[Tensor, int]:
+        """[B, 1, T] -> ([B, T'] at the teacher's rate, padded to whole frames of the teacher, and how many)."""
         wav = self.resample(wav.squeeze(1))  # (B, 1, T) -> (B, T)
         hop = self.network.hop_length
         own_frames = -(-wav.shape[1] // hop)
-        wav = F.pad(wav, (0, own_frames * hop - wav.shape[1]))
-        features = torch.cat([self._hear(wav, *window) for window in self._windows(own_frames)], dim=2)
-        if features.shape[2] != frames:
-            features = F.interpolate(features, size=frames, mode="linear")
-        return features
+        return F.pad(wav, (0, own_frames * hop - wav.shape[1])), own_frames
 
     def _windows(self, frames: int) -> list[tuple[int, int]]:
         """(start, end) of each window, in the teacher's frames."""
@@ -70,10 +85,18 @@ class Teacher(nn.Module):
         context = round(self.config.context * self.config.sample_rate / hop)
         first, last = max(start - context, 0), min(end + context, wav.shape[1] // hop)
         heard = F.pad(wav[:, first * hop : last * hop], (self.config.padding, self.config.padding))
-        states = self.network(heard)
+        with torch.autocast(heard.device.type, self.autocast, enabled=self.autocast is not None):
+            states = [state.to(wav.dtype) for state in self.network(heard)]
         layers = self.config.layers
         features = torch.stack(states).mean(0) if layers == "mean" else states[int(layers)]
         return features[:, start - first : end - first].transpose(1, 2)  # (B, F, D) -> (B, D, F)
+
+
+def _fitted(features: Tensor, frames: int) -> Tensor:
+    """The teacher's frames [B, D, F] as the codec's [B, D, frames]."""
+    if features.shape[2] == frames:
+        return features
+    return F.interpolate(features, size=frames, mode="linear")
 
 
 class WaveformStates(nn.Module):
@@ -86,6 +109,7 @@ class WaveformStates(nn.Module):
         self.model = AutoModel.from_config(_architecture(config))
         self.width = int(self.model.config.hidden_size)
         self.hop_length = int(np.prod(self.model.config.conv_stride))
+        self.longest: float | None = None
 
     def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
         """[B, T] -> every hidden state [B, F, D], the input embedding first."""
@@ -109,10 +133,10 @@ class WhisperStates(nn.Module):
         architecture = _architecture(config)
         self.encoder = WhisperEncoder(architecture)
         self.width = int(architecture.d_model)
-        longest = architecture.max_source_positions * self.hop_length / config.sample_rate
-        if config.window is None or config.window + 2 * config.context > longest:
+        self.longest: float | None = architecture.max_source_positions * self.hop_length / config.sample_rate
+        if config.window is None or config.window + 2 * config.context > self.longest:
             raise ConfigError(
-                f"Whisper hears at most {longest:g} s at a time: teacher.window + 2 × teacher.context must not "
+                f"Whisper hears at most {self.longest:g} s at a time: teacher.window + 2 × teacher.context must not "
                 f"exceed that, but they are {config.window} and {config.context}"
             )
         filters = mel_filter_bank(201, architecture.num_mel_bins, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
@@ -134,7 +158,8 @@ class WhisperStates(nn.Module):
         """[B, T] -> [B, mels, T / 160], scaled as Whisper was trained: 8 decades below the loudest band, no more."""
         window = torch.hann_window(400, device=wav.device)
         spectrum = torch.stft(wav, 400, 160, window=window, return_complex=True)[..., :-1].abs().square()
-        log_mel = (self.filters @ spectrum).clamp(min=1e-10).log10()
+        with torch.autocast(wav.device.type, enabled=False):  # eight decades need the digits
+            log_mel = (self.filters @ spectrum).clamp(min=1e-10).log10()
         log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8)
         return (log_mel + 4) / 4
 

@@ -19,7 +19,9 @@ from xcodec.runtime.plan import Operation, Plan, Task
 from xcodec.runtime.signals import resend_lost_signals
 
 if TYPE_CHECKING:
-    from xcodec.runtime.files import Channels, FileReport
+    from xcodec.runtime.files import FileReport
+    from xcodec.runtime.load import Engine
+    from xcodec.runtime.recording import Channels, Progress
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,31 @@ class Work:
     device: str = "cpu"
     bandwidth: float | None = None
     channels: Channels = "mix"
+    engine: Engine = "exact"
 
-    def start(self, make_folders: bool) -> Callable[[Path, Path], FileReport]:
-        """Load the model; gives the function that makes a target from a source.
+    def start(self, make_folders: bool) -> Callable[[Path, Path, Progress | None], FileReport]:
+        """Load the model; gives the function that makes a target from a source, and says how far it is.
 
         Raises:
             ValueError: the model cannot be loaded, or lacks the bandwidth, or there is no such device.
         """
-        from xcodec.codec.checkpoint import load
         from xcodec.runtime.files import FileCodec
+        from xcodec.runtime.load import load
 
         _check_device(self.device)
-        codec = load(self.model, device=self.device)
+        codec = load(self.model, device=self.device, engine=self.engine)
         files = FileCodec(codec, self.bandwidth, self.channels, make_folders)
         return {"encode": files.encode, "decode": files.decode, "reconstruct": files.reconstruct}[self.operation]
 
 
-def run(work: Work, plan: Plan, jobs: int = 1) -> Generator[Outcome]:
+def run(work: Work, plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Generator[Outcome]:
     """Do the work on every file. A file that fails does not stop the others.
 
     Args:
         work: what to do.
         plan: on which files.
         jobs: in how many processes; each loads the model and takes its share of the cores.
+        progress: is told, where there is one process, what share of the file at hand is done.
 
     Yields:
         Outcomes, in the order in which they come. Closing the iterator ends the work, and leaves no debris.
@@ -78,7 +82,7 @@ def run(work: Work, plan: Plan, jobs: int = 1) -> Generator[Outcome]:
         yield from _run_in_processes(work, plan, jobs)
         return
     for task in plan.tasks:
-        yield _attempt(operate, task)
+        yield _attempt(operate, task, progress)
 
 
 def _check_device(name: str) -> None:
@@ -90,9 +94,11 @@ def _check_device(name: str) -> None:
         raise ValueError(f"cannot compute on device {name}: {str(error).splitlines()[0]}") from error
 
 
-def _attempt(operate: Callable[[Path, Path], FileReport], task: Task) -> Outcome:
+def _attempt(
+    operate: Callable[[Path, Path, Progress | None], FileReport], task: Task, progress: Progress | None = None
+) -> Outcome:
     try:
-        return Outcome(task, report=operate(task.source, task.target))
+        return Outcome(task, report=operate(task.source, task.target, progress))
     except Exception as error:
         if debugging():
             traceback.print_exc()

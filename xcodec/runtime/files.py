@@ -1,25 +1,31 @@
 """Whole files through a codec: audio to `.xc`, `.xc` to audio, audio to audio.
 
-Every output appears whole or not at all, with exactly as many samples as the input has at the codec's rate.
+Every output appears whole or not at all, with exactly as many samples as the input has at the codec's rate. Files are
+read, coded and written piece by piece, so that hours need no more memory than a minute.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec import audio
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
-from xcodec.runtime.signals import signals_deferred
-from xcodec.tokens import TokenFile, TokenFileError, TokenHeader, read_tokens, to_bytes
+from xcodec.runtime.recording import Channels, Progress, Recording
+from xcodec.runtime.signals import signals_deferred, writing
+from xcodec.runtime.streaming import StreamingDecoder
+from xcodec.tokens import TokenFileError, TokenHeader, TokenReader, TokenWriter
 
-Channels = Literal["mix", "keep"]
+_BLOCK_FRAMES = 1_000
+"""Decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +77,23 @@ class FileCodec:
         self._device = next(codec.parameters()).device
         codec.config.codebooks_for(bandwidth)  # a wrong one is refused before there is any work
 
-    def encode(self, source: Path, target: Path) -> FileReport:
-        """Audio to an `.xc` file.
+    def encode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
+        """Audio to an `.xc` file, which is written as the audio is read.
 
         Raises:
             OSError: a file cannot be read or written.
             AudioError: the source is not sound audio.
         """
-        codes, samples = self._read_codes(source)
-        tokens = TokenFile(
-            codes.cpu().numpy(),
-            codebook_size=self._codec.codebook_size,
-            sample_rate=self._codec.sample_rate,
-            samples=samples,
-            hop_length=self._codec.hop_length,
-            model=self._codec.config.name,
-            model_hash=bytes.fromhex(weights_hash(self._codec)),
-        )
-        content = to_bytes(tokens)
+        recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
+        pieces, shape = _begun(recording.codes())
         self._prepare(target)
-        with audio.atomic_write(target) as temporary:
-            temporary.write_bytes(content)
-        return self._report(source, target, codes, samples)
+        with audio.atomic_write(target) as temporary, TokenWriter(temporary, self._header(shape)) as writer:
+            for codes in pieces:
+                writer.write(codes.cpu().numpy())
+            writer.samples = recording.samples
+        return self._report(source, target, shape, recording.samples)
 
-    def decode(self, source: Path, target: Path) -> FileReport:
+    def decode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
         """An `.xc` file to audio, of exactly the samples that were encoded.
 
         Raises:
@@ -102,14 +101,15 @@ class FileCodec:
             TokenFileError: the source is damaged, or was made by another model.
             AudioError: the target's suffix cannot be written.
         """
-        tokens = read_tokens(source)
-        self._check_model(tokens.header, source)
-        writer = audio.Writer(target, tokens.sample_rate, tokens.header.channels)
-        codes = torch.from_numpy(tokens.codes).to(self._device)
-        self._write_audio(writer, target, codes, tokens.samples)
-        return self._report(source, target, codes, tokens.samples)
+        with TokenReader(source) as tokens:
+            header = tokens.header
+            self._check_model(header, source)
+            writer = audio.Writer(target, header.sample_rate, header.channels)
+            blocks = (torch.from_numpy(block).to(self._device) for block in tokens.blocks(_BLOCK_FRAMES))
+            self._write_audio(writer, target, blocks, header.channels, lambda: header.samples, progress)
+        return self._report(source, target, (header.channels, header.codebooks), header.samples)
 
-    def reconstruct(self, source: Path, target: Path) -> FileReport:
+    def reconstruct(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
         """Audio through the codec and back: what `encode` and then `decode` give.
 
         Raises:
@@ -118,29 +118,58 @@ class FileCodec:
         """
         # Before the work, because it knows which formats can be written.
         audio.Writer(target, self._codec.sample_rate)
-        codes, samples = self._read_codes(source)
-        writer = audio.Writer(target, self._codec.sample_rate, len(codes))
-        self._write_audio(writer, target, codes, samples)
-        return self._report(source, target, codes, samples)
+        recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
+        pieces, shape = _begun(recording.codes())
+        writer = audio.Writer(target, self._codec.sample_rate, shape[0])
+        # Of the last frame, what lies beyond the recording is cut off; until then, less is decoded than was heard.
+        self._write_audio(writer, target, pieces, shape[0], lambda: recording.samples)
+        return self._report(source, target, shape, recording.samples)
 
-    def _read_codes(self, source: Path) -> tuple[Tensor, int]:
-        """Codes [C, K, F] of an audio file, and the number of samples they stand for."""
-        with signals_deferred():
-            clips, _ = audio.read(source, self._codec.sample_rate, mono=self._channels == "mix")
-        # Channel by channel, and so in _write_audio: the memory needed is that of one.
-        codes = [self._codec.encode(torch.from_numpy(clip).to(self._device), self._bandwidth) for clip in clips]
-        return torch.cat(codes), clips.shape[1]
-
-    def _write_audio(self, writer: audio.Writer, target: Path, codes: Tensor, samples: int) -> None:
-        """Codes [C, K, F] to the first `samples` of the audio they stand for."""
-        channels = [self._codec.decode(channel[None])[0, 0, :samples].cpu().numpy() for channel in codes]
+    def _write_audio(
+        self,
+        writer: audio.Writer,
+        target: Path,
+        codes: Iterator[Tensor],
+        channels: int,
+        samples: Callable[[], int],
+        progress: Progress | None = None,
+    ) -> None:
+        """Codes [C, K, f], piece by piece, to the first `samples` of the audio they stand for."""
+        sounds = self._sounds(codes, channels)
+        first = next(sounds)  # before there is a file
         self._prepare(target)
-        with signals_deferred(), writer:
-            writer.write(np.stack(channels))
+        with writing(writer):
+            for sound in chain([first], sounds):
+                with signals_deferred():
+                    writer.write(sound[:, : samples() - writer.samples])
+                if progress is not None:
+                    progress(writer.samples / samples())
+
+    def _sounds(self, codes: Iterator[Tensor], channels: int) -> Iterator[NDArray[np.float32]]:
+        """Codes [C, K, f], piece by piece, to audio [C, t], each channel decoded as if alone."""
+        decoders = [StreamingDecoder(self._codec, _BLOCK_FRAMES) for _ in range(channels)]
+        for piece in codes:
+            made = [decoder.push(channel) for decoder, channel in zip(decoders, piece, strict=True)]
+            if made[0].numel():
+                yield torch.cat(made)[:, 0].cpu().numpy()  # (C, 1, t) -> (C, t)
+        yield torch.cat([decoder.finish() for decoder in decoders])[:, 0].cpu().numpy()
 
     def _prepare(self, target: Path) -> None:
         if self._make_folders:
             target.parent.mkdir(parents=True, exist_ok=True)
+
+    def _header(self, shape: tuple[int, ...]) -> TokenHeader:
+        """For codes [C, K, …], whose number is not known yet."""
+        codec = self._codec
+        return TokenHeader(
+            channels=shape[0],
+            codebooks=shape[1],
+            codebook_size=codec.codebook_size,
+            sample_rate=codec.sample_rate,
+            hop_length=codec.hop_length,
+            model=codec.config.name,
+            model_hash=bytes.fromhex(weights_hash(codec)),
+        )
 
     def _check_model(self, header: TokenHeader, source: Path) -> None:
         codec = self._codec
@@ -150,15 +179,24 @@ class FileCodec:
         if made_for != (codec.sample_rate, codec.hop_length, codec.codebook_size):
             raise TokenFileError(f"{source}: contradicts the model that it names")
 
-    def _report(self, source: Path, target: Path, codes: Tensor, samples: int) -> FileReport:
+    def _report(self, source: Path, target: Path, shape: tuple[int, ...], samples: int) -> FileReport:
         codec = self._codec
-        bits = (codec.codebook_size - 1).bit_length() * codes.shape[0] * codes.shape[1]  # per frame
+        bits = (codec.codebook_size - 1).bit_length() * shape[0] * shape[1]  # per frame
         return FileReport(
             source=source,
             target=target,
             sample_rate=codec.sample_rate,
             samples=samples,
-            channels=codes.shape[0],
+            channels=shape[0],
             kbps=round(bits * codec.frame_rate / 1000, 4),
             bytes=target.stat().st_size,
         )
+
+
+def _begun(pieces: Iterator[Tensor]) -> tuple[Iterator[Tensor], tuple[int, ...]]:
+    """The same pieces, of which the first has been made already, and its shape.
+
+    What cannot be read at all fails here, before there is a file to write.
+    """
+    first = next(pieces)
+    return chain([first], pieces), tuple(first.shape)

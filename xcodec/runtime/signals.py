@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Protocol, TypeVar
 
 AGAIN_AFTER = 0.01
 """Seconds until a lost signal is sent once more."""
@@ -55,3 +57,29 @@ def signals_deferred() -> Iterator[None]:
             signal.signal(number, handler)
         for late in received:
             signal.raise_signal(late)
+
+
+class _Context(Protocol):
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object: ...
+
+
+Written = TypeVar("Written", bound=_Context)
+
+
+@contextmanager
+def writing(file: Written) -> Iterator[Written]:
+    """``with file``, of which the beginning and the end, but not what lies between, hold signals back."""
+
+    def end(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with signals_deferred():
+            file.__exit__(kind, error, trace)
+
+    with ExitStack() as stack:
+        with signals_deferred():
+            file.__enter__()
+            stack.push(end)
+        yield file

@@ -21,6 +21,8 @@ def weights_hash(codec: XCodec) -> str:
     SHA-256 over name, shape and float32 values of every tensor on the way from audio to codes and back: all but the
     semantic decoder and the codebooks' statistics, which only training uses. Remembered until a tensor changes.
     """
+    if codec.weights_id is not None:
+        return codec.weights_id
     tensors = {
         name: tensor
         for name, tensor in codec.state_dict().items()

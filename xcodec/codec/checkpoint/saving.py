@@ -34,9 +34,12 @@ def save(
             goes on from it as if every entry had been in even use.
 
     Raises:
-        CheckpointError: ``folder`` is a file or holds other things, or a tensor overflows ``dtype``.
+        CheckpointError: the codec was loaded to run fast, ``folder`` is a file or holds other things, or a tensor
+            overflows ``dtype``.
         OSError: the files cannot be written.
     """
+    if codec.weights_id is not None:
+        raise CheckpointError(f"{codec.config.name} was loaded to run fast, and cannot be saved; load it as 'exact'")
     tensors = {
         name: _stored(name, tensor, dtype)
         for name, tensor in codec.state_dict().items()

@@ -1,0 +1,141 @@
+"""Two ways to run a codec: ``exact``, and ``fast``, which takes what the processor at hand is good at.
+
+The arithmetic of the paper's codec is convolutions and the teacher's linear layers, which PyTorch runs near the
+processor's peak in float32. What is to gain: the Snakes between them, which make five passes over memory each; fewer
+multiplications (`shortconv.py`); and less precision, where the processor has units for it (`processor.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from xcodec.codec.acoustic import Snake
+from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.model import XCodec
+from xcodec.codec.teacher import Teacher
+from xcodec.runtime.processor import Abilities, abilities, with_int8
+from xcodec.runtime.shortconv import ShortConv1d, suits
+
+_BLOCK = 2**15
+"""Values that a Snake works on at a time: 128 kB, which stay in a core's cache from one operation to the next."""
+
+
+def exact(codec: XCodec) -> XCodec:
+    """The same codec, whose Snakes are faster and give the same bits. Its weights stay where and what they are."""
+    if codec.prior.weight.device.type == "cpu":
+        for module in codec.modules():
+            if type(module) is Snake:
+                module.__class__ = BlockSnake
+    return codec
+
+
+def plain(codec: XCodec) -> XCodec:
+    """A copy of a codec that was made `exact`, as it was before."""
+    copied = copy.deepcopy(codec)
+    for module in copied.modules():
+        if isinstance(module, BlockSnake):
+            module.__class__ = Snake  # type: ignore[assignment]
+    return copied
+
+
+def accelerate(codec: XCodec, able: Abilities | None = None) -> XCodec:
+    """The same codec, rebuilt to run fast; it can no longer be trained or saved.
+
+    Args:
+        codec: is changed.
+        able: what to make use of; by default, what its device turns out to be good at.
+    """
+    able = able or abilities(codec.prior.weight.device)
+    codec.weights_id = weights_hash(codec)  # as that of the codes, which are the same but for rounding
+    exact(codec)
+    for parent in list(codec.modules()):
+        for name, layer in parent.named_children():
+            if parametrize.is_parametrized(layer, "weight"):
+                assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
+                setattr(parent, name, _folded(layer))
+    if codec.config.acoustic.kind == "dac":
+        # Spectral halves run at frame rate, so there is little to gain, and their transforms need the digits.
+        codec.acoustic_encoder = _lightened(codec.acoustic_encoder, able)
+        codec.acoustic_decoder = _lightened(codec.acoustic_decoder, able)
+    if codec.teacher is not None:
+        _lighten_teacher(codec.teacher, able)
+    return codec.requires_grad_(False)
+
+
+class BlockSnake(Snake):
+    """A Snake that goes through its input in blocks that fit into a core's cache: the same operations and bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C, T]."""
+        if torch.is_grad_enabled() or x.shape[0] > 1:
+            return super().forward(x)
+        alpha, scale = self.alpha[0], (self.alpha[0] + 1e-9).reciprocal()  # [C, 1]
+        wave = x[0]
+        made = torch.empty_like(wave)
+        channels = max(1, _BLOCK // wave.shape[1])
+        samples = _BLOCK // channels
+        for first in range(0, wave.shape[0], channels):
+            rows = slice(first, first + channels)
+            for start in range(0, wave.shape[1], samples):
+                here = wave[rows, start : start + samples]
+                there = made[rows, start : start + samples]
+                torch.mul(alpha[rows], here, out=there)
+                there.sin_().square_().mul_(scale[rows]).add_(here)
+        return made[None]
+
+
+class LowPrecision(nn.Module):
+    """A half of the codec that computes in half precision behind the same float32 face."""
+
+    def __init__(self, half: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.half_precision = half.to(dtype)
+        self.dtype = dtype
+        self.context_frames = half.context_frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C', T'], float32."""
+        return self.half_precision(x.to(self.dtype)).to(x.dtype)
+
+
+def _folded(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
+    """The same convolution with its normalised weight as it is, computed once.
+
+    A new layer, because `remove_parametrizations` would alter the class that the layer shares with its copies.
+    """
+    kind: type[nn.Module] = nn.Conv1d
+    options: dict[str, Any] = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+    if isinstance(layer, nn.ConvTranspose1d):
+        kind, options["output_padding"] = nn.ConvTranspose1d, layer.output_padding
+    options |= {"bias": layer.bias is not None, "device": layer.weight.device, "dtype": layer.weight.dtype}
+    folded = nn.utils.skip_init(kind, layer.in_channels, layer.out_channels, layer.kernel_size, **options)
+    folded.weight = nn.Parameter(layer.weight.detach())
+    folded.bias = layer.bias
+    return folded
+
+
+def _lightened(half: nn.Module, able: Abilities) -> nn.Module:
+    """A half of DAC, with less of what the processor is slow at."""
+    if able.convolutions is not torch.float32:
+        return LowPrecision(half, able.convolutions)
+    for parent in list(half.modules()):
+        for name, layer in parent.named_children():
+            if suits(layer):
+                assert isinstance(layer, nn.Conv1d)
+                setattr(parent, name, ShortConv1d(layer))
+    return half
+
+
+def _lighten_teacher(teacher: Teacher, able: Abilities) -> None:
+    """Let the teacher's transformer compute in what the processor is fastest at."""
+    if able.int8:
+        # WavLM's attention reads the weights of its layers, which then are none.
+        kept = "attention" if teacher.config.kind == "wavlm" else None
+        teacher.network = with_int8(teacher.network, kept)  # type: ignore[assignment]  # a copy, of the same class
+    elif able.convolutions is not torch.float32:
+        teacher.autocast = able.convolutions
