@@ -158,6 +158,13 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(configure: Any, kind:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.parametrize("kind", ["ar", "nar"])
+def test_mixed_precision(configure: Any, kind: str) -> None:
+    config = configure(kind, "steps=2", "precision=bf16")
+    run(config)
+    assert all(value.dtype == torch.float32 for value in weights(config).values())
+
+
 def test_what_diverges_names_its_clips(configure: Any) -> None:
     config = configure("ar", "optimizer.lr=1e30", "optimizer.clip=1e30")
     with pytest.raises(ValueError, match=r"diverged: .* at step \d+; last good checkpoint: none; clips s\d+"):

@@ -62,7 +62,7 @@ class NewFrame:
     alive: Tensor
     """bool [N]: False for a sample that was over before."""
     log_likelihood: Tensor
-    """[N]: of its codes (and END), summed over what was drawn since the frame before; 0 where not alive."""
+    """[N]: of its codes, summed over those drawn since the frame before; 0 where not alive."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _Loop:
             logits = guided(conditional, unconditional, request.guidance)
         chosen = draw(logits, request.sampling, self.generator, self.codes[:, codebook, self.given : frame])
         going = torch.tensor([frame < end for end in self.ends], device=self.device)
-        scores = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0] * going
+        scores = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0] * (going & (chosen < size))
         if may_end:
             for row in (going & (chosen == size)).nonzero().flatten().tolist():
                 self.ends[row] = frame

@@ -138,7 +138,8 @@ class RefiningLM(nn.Module):
         logits = wanted.new_zeros(len(wanted), self.heads.shape[1])
         for each in of_row.unique():
             chosen = of_row == each
-            logits[chosen] = wanted[chosen] @ self.heads[each].T
+            # In mixed precision the product is narrower than the states.
+            logits[chosen] = (wanted[chosen] @ self.heads[each].T).to(logits.dtype)
         return logits
 
 

@@ -1,0 +1,63 @@
+"""What is compared: codecs, seeds, models; and where each step keeps its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGS = Path("configs/lm")
+MODELS = {
+    "speech": ("speech-ar-mini", "speech-nar-mini"),
+    "music": ("music-mini", "music-mini-4"),
+    "sound": ("sound-mini",),
+}
+PIECES = {"speech": None, "music": 30.0, "sound": None}
+"""Longest clips of the token tables, in seconds."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A codec under its name in the tables."""
+
+    name: str
+    source: str | None
+    """As `xcodec.load` takes it; None is the codec in the package."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One run of the whole recipe."""
+
+    contestants: tuple[Contestant, ...]
+    seeds: tuple[int, ...]
+    corpus: Path
+    """A manifest of open-audio's kind."""
+    out: Path
+    """Everything that is made goes here."""
+    tasks: tuple[str, ...] = ("speech", "music", "sound")
+
+    def table(self, codec: Contestant, task: str) -> Path:
+        """Of tokens."""
+        return self.out / "tokens" / codec.name / task
+
+    def run_name(self, codec: Contestant, model: str, seed: int) -> str:
+        """Of a training."""
+        return f"{codec.name}-{model}-{seed}"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all trainings."""
+        return self.out / "runs"
+
+    def model(self, codec: Contestant, model: str, seed: int) -> Path:
+        """A trained model."""
+        return self.runs / self.run_name(codec, model, seed) / "model"
+
+    def made(self, codec: Contestant, what: str, seed: int) -> Path:
+        """Folder of audio that was generated."""
+        return self.out / "made" / f"{codec.name}-{what}-{seed}"
+
+    @property
+    def scores(self) -> Path:
+        """Folder of JSON lines, one file per kind of audio."""
+        return self.out / "scores"

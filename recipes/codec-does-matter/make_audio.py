@@ -1,0 +1,145 @@
+"""Generation with the trained models. What is there is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from comparison import Comparison, Contestant
+from held_out import Utterance, keyword_classes, music, sounds, utterances
+
+from xcodec import audio
+from xcodec.codec.checkpoint import load
+from xcodec.codec.model import XCodec
+from xcodec.data.manifest import AudioItem
+from xcodec.data.reading import read_span
+from xcodec.generate.music import MusicGenerator, MusicOptions
+from xcodec.generate.sound import SoundGenerator, SoundOptions
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
+from xcodec.lm.checkpoint import load_refining
+
+PROMPT_SECONDS = 3.0
+MUSIC_PROMPT, MUSIC_NEW = 5.0, 10.0
+SOUNDS_PER_CLASS = 20
+
+Say = Callable[[str], None]
+
+
+def read_item(item: AudioItem, sample_rate: int, first: int = 0, samples: int | None = None) -> np.ndarray:
+    """A recording, float32 [T], at a rate."""
+    span = read_span(item, first, item.samples - first if samples is None else samples)
+    return audio.resample(span[None], item.sample_rate, sample_rate)[0]
+
+
+def encode(codec: XCodec, wav: np.ndarray) -> torch.Tensor:
+    """All codes [K, F]."""
+    return codec.encode(torch.from_numpy(np.ascontiguousarray(wav)))[0]
+
+
+def write(path: Path, codec: XCodec, codes: torch.Tensor) -> None:
+    """Codes [K, F] as a file; nothing said is a moment of silence, which counts as all words lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wav = codec.decode(codes[None])[0].numpy() if codes.shape[1] else np.zeros((1, codec.sample_rate // 4), np.float32)
+    audio.write(path, wav, codec.sample_rate)
+
+
+def make_speech(comparison: Comparison, count: int, say: Say) -> None:
+    """Every held-out sentence: real, resynthesised, by the first stage alone, and by both."""
+    chosen = utterances(comparison.corpus, count)
+    for utterance in chosen:
+        path = comparison.out / "made" / "original" / f"{utterance.name}.wav"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            audio.write(path, read_item(utterance.real, 16_000)[None], 16_000)
+    for contestant in comparison.contestants:
+        codec = load(contestant.source)
+        say(f"{contestant.name}: resynthesis of {len(chosen)} utterances")
+        for utterance in chosen:
+            resynthesise(comparison, contestant, codec, utterance)
+        for seed in comparison.seeds:
+            say(f"{contestant.name}: speech, seed {seed}")
+            speaker = SpeechGenerator(comparison.model(contestant, "speech-ar-mini", seed), codec)
+            speaker.second = load_refining(comparison.model(contestant, "speech-nar-mini", seed))
+            for index, utterance in enumerate(chosen):
+                speak(comparison, contestant, speaker, utterance, seed, seed * 100_000 + index)
+
+
+def resynthesise(comparison: Comparison, contestant: Contestant, codec: XCodec, utterance: Utterance) -> None:
+    """What no language model on these tokens can surpass."""
+    paths = {k: comparison.made(contestant, f"resynthesis-{k}", 0) / f"{utterance.name}.wav" for k in (1, 8)}
+    if all(path.exists() for path in paths.values()):
+        return
+    codes = encode(codec, read_item(utterance.real, codec.sample_rate))
+    for codebooks, path in paths.items():
+        write(path, codec, codes[:codebooks])
+
+
+def speak(
+    comparison: Comparison, contestant: Contestant, speaker: SpeechGenerator, utterance: Utterance, seed: int, dice: int
+) -> None:
+    """With the voice of another clip; and as the continuation of the utterance's own beginning, as in the paper."""
+    codec = speaker.codec
+    frames = round(PROMPT_SECONDS * codec.frame_rate)
+    for mode in ("voice", "continuation"):
+        first, both = (
+            comparison.made(contestant, f"{mode}-{stage}", seed) / f"{utterance.name}.wav" for stage in ("ar", "ar+nar")
+        )
+        if both.exists():
+            continue
+        if mode == "voice":
+            voice = Voice(encode(codec, read_item(utterance.prompt, codec.sample_rate))[:, :frames])
+            begun = voice.codes[:, :0]
+        else:
+            own = encode(codec, read_item(utterance.real, codec.sample_rate))
+            begun = own[:, : min(frames, own.shape[1] // 2)]
+            voice = Voice(begun, text="")
+        options = SpeechOptions(refine=False)
+        level_one = speaker.say(utterance.text, voice, options, dice)
+        write(first, codec, torch.cat([begun[:1], level_one], dim=1))
+        whole = speaker.refine(utterance.text, voice, level_one, options, dice)
+        write(both, codec, torch.cat([begun, whole], dim=1))
+
+
+def make_music(comparison: Comparison, count: int, say: Say) -> None:
+    """Continuations of held-out pieces, beside what really follows."""
+    places = music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)
+    for contestant in comparison.contestants:
+        codec = load(contestant.source)
+        for seed in comparison.seeds:
+            for model in ("music-mini", "music-mini-4"):
+                say(f"{contestant.name}: {model}, seed {seed}, {len(places)} pieces")
+                musician = MusicGenerator(comparison.model(contestant, model, seed), codec)
+                for index, (item, first) in enumerate(places):
+                    piece = read_item(
+                        item, codec.sample_rate, first, round((MUSIC_PROMPT + MUSIC_NEW) * item.sample_rate)
+                    )
+                    real = comparison.out / "made" / "music-original" / f"{index:03d}.wav"
+                    cut = round(MUSIC_PROMPT * codec.sample_rate)
+                    if not real.exists():
+                        real.parent.mkdir(parents=True, exist_ok=True)
+                        audio.write(real, piece[None, cut:], codec.sample_rate)
+                    path = comparison.made(contestant, model, seed) / f"{index:03d}.wav"
+                    if path.exists():
+                        continue
+                    prompt = encode(codec, piece[:cut])[: musician.model.config.codebooks]
+                    options = MusicOptions(MUSIC_NEW, seed=seed * 100_000 + index)
+                    write(path, codec, torch.cat(list(musician.go_on(prompt, options)), dim=1))
+
+
+def make_sounds(comparison: Comparison, least: int, say: Say) -> None:
+    """Sounds of every class that the probe knows, from captions of real ones."""
+    classes = keyword_classes(sounds(comparison.corpus), least)
+    for contestant in comparison.contestants:
+        codec = load(contestant.source)
+        for seed in comparison.seeds:
+            say(f"{contestant.name}: sounds, seed {seed}, {len(classes)} classes")
+            maker = SoundGenerator(comparison.model(contestant, "sound-mini", seed), codec)
+            for word, items in classes.items():
+                for index in range(SOUNDS_PER_CLASS):
+                    path = comparison.made(contestant, "sound", seed) / f"{word}-{index:02d}.wav"
+                    if not path.exists():
+                        options = replace(SoundOptions(), seed=seed * 100_000 + index)
+                        write(path, codec, maker.make(items[index % len(items)].text or word, options))

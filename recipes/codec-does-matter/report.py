@@ -1,0 +1,94 @@
+"""Scores to tables, beside the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from comparison import MODELS, Comparison, Contestant
+from judge import read_rows
+
+from xcodec.evaluate.statistics import estimate
+
+PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
+"""Word error rates of the paper, in percent: first stage, both stages; semantic teachers HuBERT / WavLM."""
+
+
+def report(comparison: Comparison, target: Path) -> None:
+    """Write the tables. What has not been measured is left out, not guessed."""
+    parts = [
+        *_speech(comparison),
+        *_tokens(comparison),
+        *_json(comparison, "music", "Music: Fréchet distance to what really follows (lower is better)"),
+        *_json(comparison, "sound", "Sound: probe accuracy (higher is better) and Fréchet distance"),
+    ]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("\n".join(parts) + "\n", "utf-8")
+
+
+def _interval(numerators: list[float], denominators: list[float] | None = None, scale: float = 1.0) -> str:
+    below = np.array(denominators if denominators is not None else np.ones(len(numerators)), float)
+    found = estimate(np.array(numerators, float), below)
+    return f"{scale * found.value:.3g} [{scale * found.low:.3g}, {scale * found.high:.3g}]"
+
+
+def _speech(comparison: Comparison) -> Iterator[str]:
+    folder = comparison.scores / "speech"
+    if not folder.exists():
+        return
+    yield "| audio | WER % [95 %] | speaker similarity | DNSMOS | utterances |\n|---|---|---|---|---|"
+    kinds = ["original"] + [f"{c.name}-resynthesis-{k}-0" for c in comparison.contestants for k in (1, 8)]
+    kinds += [
+        f"{codec.name}-{mode}-{stage}-{seed}"
+        for mode in ("voice", "continuation")
+        for stage in ("ar", "ar+nar")
+        for codec in comparison.contestants
+        for seed in comparison.seeds
+    ]
+    for kind in kinds:
+        rows = read_rows(folder / f"{kind}.jsonl")
+        if rows:
+            wer = _interval([row["word_errors"] for row in rows], [row["words"] for row in rows], 100)
+            similarity, mos = (_interval([r[key] for r in rows if key in r] or [0.0]) for key in ("speaker", "dnsmos"))
+            yield f"| {kind} | {wer} | {similarity} | {mos} | {len(rows)} |"
+    (acoustic_ar, acoustic_both), (semantic_ar, semantic_both) = PAPER["acoustic"], PAPER["semantic"]
+    yield f"\nThe paper's WER %: acoustic codec {acoustic_ar} (AR), {acoustic_both} (AR + NAR);"
+    yield f"X-Codec {semantic_ar} (AR), {semantic_both} (AR + NAR).\n"
+
+
+def _tokens(comparison: Comparison) -> Iterator[str]:
+    """Validation at the end of each training."""
+    yield "| model | codec | seed | perplexity of held-out tokens, by codebook |\n|---|---|---|---|"
+    for task in comparison.tasks:
+        for model in MODELS[task]:
+            for codec in comparison.contestants:
+                for seed in comparison.seeds:
+                    last = _last_validation(comparison, codec, model, seed)
+                    if last:
+                        yield f"| {model} | {codec.name} | {seed} | {last} |"
+    yield ""
+
+
+def _last_validation(comparison: Comparison, codec: Contestant, model: str, seed: int) -> str:
+    rows = read_rows(comparison.runs / comparison.run_name(codec, model, seed) / "log.jsonl")
+    held_out = [row for row in rows if "valid/total" in row]
+    if not held_out:
+        return ""
+    values = [value for name, value in held_out[-1].items() if name.startswith("valid/perplexity/")]
+    return ", ".join(f"{value:.1f}" for value in values)
+
+
+def _json(comparison: Comparison, kind: str, title: str) -> Iterator[str]:
+    found = sorted((comparison.scores / kind).glob("*.json"))
+    if not found:
+        return
+    yield f"{title}\n\n| audio | Fréchet distance | accuracy % [95 %] | on real sounds | embedding |"
+    yield "|---|---|---|---|---|"
+    for path in found:
+        score = json.loads(path.read_text("utf-8"))
+        accuracy = _interval(score["right"], scale=100) if "right" in score else ""
+        real = f"{100 * score['accuracy_on_real']:.1f}" if "accuracy_on_real" in score else ""
+        yield f"| {path.stem} | {score['frechet']:.3g} | {accuracy} | {real} | {score['embedding']} |"
+    yield ""

@@ -1,0 +1,214 @@
+"""The paper's comparison in miniature: the same language models on the tokens of two codecs.
+
+python recipes/codec-does-matter/run.py all            # every step; go on after a stop with the same command
+python recipes/codec-does-matter/run.py tokens|train|make|judge|report
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from comparison import CONFIGS, MODELS, PIECES, Comparison, Contestant
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+Corpus = Annotated[Path, typer.Option(help="Manifest of the corpus (recipes/open-audio).")]
+Out = Annotated[Path, typer.Option(help="Where everything goes.")]
+Acoustic = Annotated[str, typer.Option(help="The twin without semantics.")]
+Semantic = Annotated[str | None, typer.Option(help="The codec with semantics.", show_default="xcodec-mini")]
+Seeds = Annotated[str, typer.Option(help="With commas.")]
+Tasks = Annotated[str, typer.Option(help="With commas.")]
+Jobs = Annotated[int, typer.Option(help="Processes that tokenise.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for every training, such as steps=200.")]
+Count = Annotated[int, typer.Option(help="Utterances to generate and judge.")]
+Asr = Annotated[str, typer.Option(help="Whisper-base: a name, or a CTranslate2 folder.")]
+
+DEFAULTS = (Path("data/open-audio/manifest.jsonl"), Path("runs/codec-does-matter"), "checkpoints/xcodec-mini-acoustic")
+LEAST_SOUNDS = 15
+MUSIC_CLIPS = 100
+
+
+def comparison(corpus: Path, out: Path, semantic: str | None, acoustic: str, seeds: str, tasks: str) -> Comparison:
+    """What the options say."""
+    unknown = set(tasks.split(",")) - set(MODELS)
+    if unknown:
+        raise SystemExit(f"error: no task is called {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
+    contestants = (Contestant("semantic", semantic), Contestant("acoustic", acoustic))
+    return Comparison(contestants, tuple(map(int, seeds.split(","))), corpus, out, tuple(tasks.split(",")))
+
+
+def say(message: str) -> None:
+    """One line for the reader."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def make_tokens(plan: Comparison, jobs: int) -> None:
+    """Token tables of every codec and task."""
+    from xcodec.tokenize import tokenize
+
+    for codec in plan.contestants:
+        for task in plan.tasks:
+            made = tokenize(
+                plan.corpus,
+                plan.table(codec, task),
+                model=codec.source,
+                domains=[task],
+                max_seconds=PIECES[task],
+                jobs=jobs,
+            )
+            say(f"{plan.table(codec, task)}: {made.clips} clips, {made.new} new, {len(made.skipped)} skipped")
+
+
+def train_models(plan: Comparison, changes: list[str]) -> None:
+    """Every model on every codec's tokens, with every seed: same config, same data, same steps, same order."""
+    from xcodec.train import lm
+    from xcodec.train.config import read_run
+    from xcodec.train.lm_config import LMTrainConfig
+
+    for seed in plan.seeds:
+        for task in plan.tasks:
+            for model in MODELS[task]:
+                for codec in plan.contestants:
+                    if plan.model(codec, model, seed).exists():
+                        continue
+                    name = plan.run_name(codec, model, seed)
+                    say(f"training {name}")
+                    own = [f"name={name}", f"runs={plan.runs}", f"seed={seed}", f"data.table={plan.table(codec, task)}"]
+                    if codec.source is not None:
+                        own.append(f"data.codec={codec.source}")
+                    if task == "speech":  # English, because that is what Whisper judges
+                        own.append("data.sources=[synthetic-piper,synthetic-flite,synthetic-kokoro]")
+                    config = read_run(CONFIGS / f"{model}.yaml", [*own, *changes], LMTrainConfig)
+                    lm.run(config, resume=True)
+                    if not plan.model(codec, model, seed).exists():  # asked to stop: its checkpoint is written
+                        raise SystemExit(130)
+
+
+def make_audio(plan: Comparison, count: int) -> None:
+    """What the models say, play and sound like."""
+    import make_audio as making
+
+    if "speech" in plan.tasks:
+        making.make_speech(plan, count, say)
+    if "music" in plan.tasks:
+        making.make_music(plan, MUSIC_CLIPS, say)
+    if "sound" in plan.tasks:
+        making.make_sounds(plan, LEAST_SOUNDS, say)
+
+
+def judge_audio(plan: Comparison, count: int, asr: str) -> None:
+    """Scores."""
+    import judge
+    from distance import WhisperEmbedder
+
+    if "speech" in plan.tasks:
+        judge.judge_speech(plan, count, asr, say)
+    if "music" in plan.tasks:
+        judge.judge_music(plan, WhisperEmbedder(asr), say)
+    if "sound" in plan.tasks:
+        judge.judge_sounds(plan, WhisperEmbedder(asr), LEAST_SOUNDS, say)
+
+
+def write_report(plan: Comparison) -> None:
+    """Tables."""
+    from report import report
+
+    report(plan, plan.out / "tables.md")
+    say(f"wrote {plan.out / 'tables.md'}")
+
+
+@app.command("tokens")
+def tokens_command(
+    corpus: Corpus = DEFAULTS[0],
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    tasks: Tasks = "speech,music,sound",
+    jobs: Jobs = 2,
+) -> None:
+    """Tokenise the corpus with both codecs."""
+    make_tokens(comparison(corpus, out, semantic, acoustic, "0", tasks), jobs)
+
+
+@app.command("train")
+def train_command(
+    corpus: Corpus = DEFAULTS[0],
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+    changes: Changes = None,
+) -> None:
+    """Train every model."""
+    train_models(comparison(corpus, out, semantic, acoustic, seeds, tasks), changes or [])
+
+
+@app.command("make")
+def make_command(
+    corpus: Corpus = DEFAULTS[0],
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+    count: Count = 200,
+) -> None:
+    """Generate audio for held-out texts, pieces and captions."""
+    make_audio(comparison(corpus, out, semantic, acoustic, seeds, tasks), count)
+
+
+@app.command("judge")
+def judge_command(
+    corpus: Corpus = DEFAULTS[0],
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+    count: Count = 200,
+    asr: Asr = "data/asr/whisper-base",
+) -> None:
+    """Score it."""
+    judge_audio(comparison(corpus, out, semantic, acoustic, seeds, tasks), count, asr)
+
+
+@app.command("report")
+def report_command(
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+) -> None:
+    """Write the tables."""
+    write_report(comparison(DEFAULTS[0], out, semantic, acoustic, seeds, tasks))
+
+
+@app.command("all")
+def all_command(
+    corpus: Corpus = DEFAULTS[0],
+    out: Out = DEFAULTS[1],
+    semantic: Semantic = None,
+    acoustic: Acoustic = DEFAULTS[2],
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+    jobs: Jobs = 2,
+    changes: Changes = None,
+    count: Count = 200,
+    asr: Asr = "data/asr/whisper-base",
+) -> None:
+    """Every step that is not done yet."""
+    plan = comparison(corpus, out, semantic, acoustic, seeds, tasks)
+    make_tokens(plan, jobs)
+    train_models(plan, changes or [])
+    make_audio(plan, count)
+    judge_audio(plan, count, asr)
+    write_report(plan)
+
+
+if __name__ == "__main__":
+    app()

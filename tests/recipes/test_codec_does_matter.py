@@ -1,0 +1,123 @@
+"""The comparison of codecs by language models: what is held out, its distances, and its steps on a corpus of noise."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tests.conftest import tiny_codec
+from xcodec import audio, save
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "codec-does-matter"
+RATE = 16_000
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module of the recipe, whose folder is not a package; leaves no module behind."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == RECIPE:
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two voices and some music, all noise; a part of each is held out."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def clip(name: str, seconds: float, **about: str) -> None:
+        sound = rng.uniform(-0.3, 0.3, (1, round(seconds * RATE))).astype(np.float32)
+        audio.write(folder / f"{name}.wav", sound, RATE)
+        row = {"path": f"{name}.wav", "sample_rate": RATE, "samples": sound.shape[1], "language": "en"}
+        rows.append({**row, "source": "synthetic-piper", **about})
+
+    for number in range(16):
+        split = ("train", "train", "test", "valid")[number % 4]
+        word = ("one", "two", "three", "four", "five", "six", "seven", "eight")[number % 8]
+        text = f"Say {word} {'again' if number > 7 else 'now'}."
+        clip(f"s{number}", 1.2, domain="speech", speaker=f"v{number // 4 % 2}", text=text, split=split)
+    for number in range(4):
+        clip(f"m{number}", 16, domain="music", source="band", split="train" if number < 2 else "test")
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+def test_held_out_sentences_are_never_trained_on_and_have_the_voice_of_another_clip(
+    recipe: Callable, corpus: Path
+) -> None:
+    held_out = recipe("held_out")
+    chosen = held_out.utterances(corpus, 20)
+    assert len(chosen) == 20, "few sentences come with several prompts each"
+    assert len({each.name for each in chosen}) == 20
+    assert [each.name for each in chosen] == [each.name for each in held_out.utterances(corpus, 20)]
+    for each in chosen:
+        assert each.real.split != "train"
+        assert each.prompt.split != "train"
+        assert each.prompt.speaker == each.real.speaker
+        assert each.prompt.text != each.text
+    assert all(item.split == "test" for item, _ in held_out.music(corpus, 5.0, 4))
+
+
+def test_frechet_distance_of_gaussians_is_the_known_one(recipe: Callable) -> None:
+    distance = recipe("distance")
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((20_000, 3))
+    assert distance.frechet(first, first) == pytest.approx(0, abs=1e-6)
+    # Means 2 apart, and a standard deviation of 3 instead of 1 in one of three dimensions: 4 + (3 - 1)².
+    second = rng.standard_normal((20_000, 3)) * [3, 1, 1] + [2, 0, 0]
+    assert distance.frechet(first, second) == pytest.approx(8, rel=0.05)
+
+
+def test_the_probe_tells_classes_apart_and_is_not_fooled_by_chance(recipe: Callable) -> None:
+    distance = recipe("distance")
+    rng = np.random.default_rng(0)
+    apart = {word: rng.standard_normal((30, 5)) + 4 * np.eye(5)[index] for index, word in enumerate(("a", "b", "c"))}
+    assert distance.cross_validate(apart) > 0.9
+    alike = {word: rng.standard_normal((30, 5)) for word in ("a", "b", "c")}
+    assert distance.cross_validate(alike) < 0.6
+
+
+def test_tokens_training_and_generation_of_two_codecs_and_going_on(
+    recipe: Callable, corpus: Path, tmp_path: Path
+) -> None:
+    run = recipe("run")
+    for name, seed in (("semantic", 0), ("acoustic", 1)):
+        save(tiny_codec(teacher=None, seed=seed), tmp_path / name)
+    plan = run.comparison(
+        corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
+    )
+    tiny = ["steps=2", "model.transformer.width=16", "model.transformer.layers=1", "model.transformer.inner=16"]
+    tiny += ["tensorboard=false", "model.text.front_end=characters"]
+    run.make_tokens(plan, 1)
+    # The mini models speak eight codebooks; these codecs have four.
+    run.MODELS["speech"], run.MODELS["music"] = ("speech-ar-mini", "speech-nar-mini"), ("music-mini",)
+    changes = {"speech-ar-mini": tiny, "speech-nar-mini": [*tiny, "model.codebooks=4"], "music-mini": tiny[:-1]}
+    for model, own in changes.items():
+        run.MODELS.update(speech=(), music=())
+        run.MODELS["music" if "music" in model else "speech"] = (model,)
+        run.train_models(plan, own)
+    models = sorted(path.parent.name for path in plan.runs.glob("*/model"))
+    assert models == sorted(f"{codec}-{model}-0" for codec in ("semantic", "acoustic") for model in changes)
+    recipe("make_audio").make_speech(plan, 2, lambda message: None)
+    made = sorted(path.parent.name for path in (plan.out / "made").glob("*/*.wav"))
+    kinds = ["resynthesis-1-0", "resynthesis-8-0"]
+    kinds += [f"{mode}-{stage}-0" for mode in ("voice", "continuation") for stage in ("ar", "ar+nar")]
+    assert made == sorted(["original"] * 2 + [f"{c}-{kind}" for c in ("semantic", "acoustic") for kind in kinds] * 2)
+    # What is there is not made again.
+    one = next((plan.out / "made").glob("semantic-voice-ar+nar-0/*.wav"))
+    before = one.stat().st_mtime_ns
+    recipe("make_audio").make_speech(plan, 2, lambda message: None)
+    assert one.stat().st_mtime_ns == before
