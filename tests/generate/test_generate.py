@@ -33,7 +33,8 @@ def musician(models: Path, codec: XCodec) -> MusicGenerator:
 
 def test_sound_that_comes_in_pieces_is_what_the_codec_makes_of_all(codec: XCodec) -> None:
     codes = torch.randint(codec.codebook_size, (2, 70), generator=torch.Generator().manual_seed(0))
-    pieces = list(as_sound(codec, codes.split([1, 30, 4, 35], dim=1)))
+    pieces = list(as_sound(codec, codes.split([1, 30, 4, 35], dim=1), block=10))
+    assert len(pieces) > 2
     whole = codec.decode(codes[None])[0].numpy()
     assert np.allclose(np.concatenate(pieces, axis=1), whole, atol=1e-4)
 
@@ -69,6 +70,13 @@ def test_sentences_are_spoken_one_after_another_and_repeatably(speaker: SpeechGe
     first = list(speaker.speak("One. Two! Three?"))
     assert len(first) == 3
     assert all(torch.equal(a, b) for a, b in zip(first, speaker.speak("One. Two! Three?"), strict=True))
+
+
+def test_the_first_stage_alone_comes_frame_by_frame(speaker: SpeechGenerator) -> None:
+    options = SpeechOptions(refine=False)
+    pieces = list(speaker.speak("hello", None, options))
+    assert {piece.shape for piece in pieces} == {(1, 1)}
+    assert torch.equal(torch.cat(pieces, dim=1), speaker.say("hello", None, options, 0))
 
 
 def test_of_several_samples_the_likeliest_is_taken(speaker: SpeechGenerator) -> None:

@@ -13,6 +13,7 @@ from xcodec import audio
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
 from xcodec.lm.model import CodeLM
+from xcodec.runtime.streaming import StreamingDecoder
 
 ASSETS = Path(__file__).parent.parent / "assets"
 SILENCE = 1e-3
@@ -74,12 +75,27 @@ def read_prompt(path: Path, codec: XCodec, codebooks: int, shortest: float, long
     return codec.encode(torch.from_numpy(wav)[None])[0, :codebooks].clone()
 
 
-def as_sound(codec: XCodec, codes: Iterable[Tensor]) -> Iterator[np.ndarray]:
-    """Audio, float32 [1, t] at a time, of codes [K, f] as they come."""
+def as_sound(codec: XCodec, codes: Iterable[Tensor], block: int = 25) -> Iterator[np.ndarray]:
+    """Audio, float32 [1, t] at a time, of codes [K, f] as they come.
+
+    Args:
+        codec: for the audio.
+        codes: any number of frames at a time.
+        block: frames that are gathered before they are decoded: the more, the less work, and the later.
+    """
+    decoder, heard = StreamingDecoder(codec, block), False
     device = next(codec.parameters()).device
-    whole = [piece for piece in codes if piece.shape[1]]
-    if whole:
-        yield codec.decode(torch.cat(whole, dim=1)[None].to(device))[0].cpu().numpy()
+    for piece in codes:
+        if piece.shape[1]:
+            heard = True
+            yield from _unless_empty(decoder.push(piece.to(device)))
+    if heard:
+        yield from _unless_empty(decoder.finish())
+
+
+def _unless_empty(wav: Tensor) -> Iterator[np.ndarray]:
+    if wav.shape[2]:
+        yield wav[0].cpu().numpy()
 
 
 def write_sound(path: Path, sample_rate: int, pieces: Iterable[np.ndarray]) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from xcodec.codec.model import XCodec
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
 from xcodec.lm.config import TextConfig
-from xcodec.lm.decoding import Generated, Limits, Request, generate, refine
+from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, refine
 from xcodec.lm.model import AutoregressiveLM, RefiningLM
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context
@@ -96,7 +96,7 @@ class SpeechGenerator:
         return Voice(codes, text)
 
     def speak(self, text: str, voice: Voice | None = None, options: SpeechOptions | None = None) -> Iterator[Tensor]:
-        """Codes int64 [K, f] of one sentence after the other.
+        """Codes int64 [K, f] as they come: of the first stage alone frame by frame, else sentence by sentence.
 
         Raises:
             TextError: a sentence cannot be read.
@@ -105,8 +105,13 @@ class SpeechGenerator:
         parts = sentences(text)
         for part in parts:  # what cannot be read is known before anything is heard
             read(part, self.text)
+        one_stage = self.second is None or not options.refine
         for number, part in enumerate(parts):
-            yield self.say(part, voice, options, options.seed + number)
+            if one_stage and options.samples == 1:
+                for frame in frames(self.first, self._request(part, voice, options, options.seed + number)):
+                    yield frame.codes[0][:, None].cpu()
+            else:
+                yield self.say(part, voice, options, options.seed + number)
 
     def say(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Tensor:
         """One sentence: codes int64 [K, F]; K is 1 where there is no second stage."""
@@ -122,6 +127,9 @@ class SpeechGenerator:
 
     def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
         """Samples of the first codebook, likeliest first."""
+        return generate(self.first, self._request(sentence, voice, options, seed))
+
+    def _request(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Request:
         model, symbols = self.first, self._read(sentence, voice)
         codebooks = model.config.codebooks
         begun = torch.zeros(codebooks, 0, dtype=torch.int64)
@@ -131,18 +139,15 @@ class SpeechGenerator:
         elif voice is not None:
             prompt = voice.codes[:codebooks]
         new_symbols = len(read(sentence, self.text))
-        return generate(
-            model,
-            Request(
-                context(model.vocabulary, model.pattern, symbols, prompt),
-                begun,
-                self.limits(new_symbols),
-                options.sampling,
-                seed,
-                options.samples,
-                guidance=options.guidance,
-                unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
-            ),
+        return Request(
+            context(model.vocabulary, model.pattern, symbols, prompt),
+            begun,
+            self.limits(new_symbols),
+            options.sampling,
+            seed,
+            options.samples,
+            guidance=options.guidance,
+            unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
         )
 
     def limits(self, symbols: int) -> Limits:
