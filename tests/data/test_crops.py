@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops, ShardedSteps, crop_loader
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
@@ -242,6 +243,24 @@ def test_too_many_broken_files_end_the_run(tmp_path: Path) -> None:
     crops = stream([good, *missing], dataclasses.replace(CONFIG, max_broken_files=3))
     with pytest.raises(DataError, match="4 broken audio files, more than max_broken_files = 3"):
         list(map(crops.__getitem__, range(100)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_process_meets_is_one_line(tmp_path: Path, workers: int) -> None:
+    missing = AudioItem(tmp_path / "gone.wav", RATE, RATE)
+    crops = stream([missing], dataclasses.replace(CONFIG, max_broken_files=0))
+    with pytest.raises(DataError, match=r"^1 broken audio files, more than max_broken_files = 0") as caught:
+        batches(crops, batch_size=2, steps=1, workers=workers)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_can_be_pinned(corpus: list[AudioItem], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch, which leaves types that it does not know as they are, unless they have that method."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    (batch,) = crop_loader(stream(corpus), 2, steps=1)
+    pinned = pin_memory(batch)
+    assert torch.equal(pinned.audio, batch.audio + 1)
+    assert pinned.files == batch.files
 
 
 def test_a_corpus_that_vanished_is_an_error_and_not_an_endless_search(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ again.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -117,6 +118,10 @@ class CropBatch:
             [crop.domain for crop in crops],
             crops[0].index,
         )
+
+    def pin_memory(self) -> CropBatch:
+        """The same in page-locked memory; a `DataLoader` asks for it by this name."""
+        return dataclasses.replace(self, audio=self.audio.pin_memory())
 
 
 class _Pool:
@@ -263,6 +268,38 @@ class ShardedSteps(Sampler[list[int]]):
             step += 1
 
 
+class _Told(Dataset["Crop | DataError"]):
+    """Crops, or the error that takes their place.
+
+    What a worker process raises reaches the main one as a traceback in the message of another error; what it gives,
+    arrives as it is.
+    """
+
+    def __init__(self, crops: RandomCrops) -> None:
+        self.crops = crops
+
+    def __getitem__(self, index: int) -> Crop | DataError:
+        try:
+            return self.crops[index]
+        except DataError as error:
+            return error
+
+
+def _batch(crops: Sequence[Crop | DataError]) -> CropBatch | DataError:
+    errors = [crop for crop in crops if isinstance(crop, DataError)]
+    return errors[0] if errors else CropBatch.of([crop for crop in crops if isinstance(crop, Crop)])
+
+
+class CropLoader(DataLoader[Any]):
+    """Gives `CropBatch`es; raises `DataError` here, whichever process met it."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
 def crop_loader(
     crops: RandomCrops,
     batch_size: int,
@@ -273,7 +310,7 @@ def crop_loader(
     steps: int | None = None,
     workers: int = 0,
     pin_memory: bool = False,
-) -> DataLoader[Crop]:
+) -> CropLoader:
     """A loader of `CropBatch`es of one rank, from `first_step` on: the number of batches already used.
 
     Args:
@@ -285,11 +322,14 @@ def crop_loader(
         steps: Batches to give; None for no end.
         workers: Processes that read; the batches do not depend on it.
         pin_memory: Put batches in memory that a GPU copies from faster.
+
+    Raises:
+        DataError: While it is read: more files are broken than the crops' config tolerates.
     """
-    return DataLoader(
-        crops,
+    return CropLoader(
+        _Told(crops),
         batch_sampler=ShardedSteps(batch_size, rank, ranks, first_step, steps),
         num_workers=workers,
-        collate_fn=CropBatch.of,
+        collate_fn=_batch,
         pin_memory=pin_memory,
     )
