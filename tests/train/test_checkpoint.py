@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import torch
 from xcodec.codec.checkpoint import CheckpointError, load, save
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
-from xcodec.train import checkpoint as module
 from xcodec.train.checkpoint import Checkpoints, load_training, load_weights
 
 from .conftest import TINY
@@ -54,6 +54,7 @@ def test_a_later_damaged_one_does_not_push_out_those_of_now(tmp_path: Path) -> N
 
 def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".step-00000001.partial").mkdir()
+    (tmp_path / "..step-00000001.partial.k2j4").mkdir()  # of the weights
     Checkpoints(tmp_path, keep=1).save(2, partial(save, codec()), {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
@@ -79,17 +80,21 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, na
     assert "step-00000002" in complaints[0]
 
 
-def test_a_save_that_fails_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", [1_000, 200_000])
+def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path, limit: int) -> None:
+    """The limit on the size of a file is too small for the weights, or for the rest."""
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(1, partial(save, codec()), {"step": 1})
-
-    def full_disk(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(module.torch, "save", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        checkpoints.save(2, partial(save, codec()), {"step": 2})
-    assert [path.name for path in checkpoints.all()] == ["step-00000001"]
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+    try:
+        with pytest.raises(OSError, match="step-00000002") as caught:
+            checkpoints.save(2, partial(save, codec()), {"step": 2, "average": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert checkpoints.newest() == (tmp_path / "step-00000001", [])
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

@@ -58,18 +58,21 @@ class Checkpoints:
             step: how many were made.
             write: puts the model into a folder, so that it can be loaded and used.
             training: tensors and numbers that only resuming needs.
+
+        Raises:
+            OSError: it cannot be written, as on a full disk; nothing of it is left then.
         """
         final = self.folder / f"step-{step:08d}"
-        for left in self.folder.glob(".step-*.partial"):  # by a run that was killed
+        for left in self.folder.glob(".*"):  # by a run that was killed
             shutil.rmtree(left)
         beside = self.folder / f".{final.name}.partial"
         beside.mkdir(parents=True)
-        write(beside)
-        torch.save(training, beside / "training.pt")
-        sums = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
-        (beside / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
-        for path in beside.iterdir():
-            _flush(path)
+        try:
+            write(beside)
+            _add_training(beside, training)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)  # it may be what has filled the disk
+            raise
         if final.exists():  # left by a run that was resumed from an earlier step
             shutil.rmtree(final)
         os.replace(beside, final)
@@ -87,6 +90,17 @@ class Checkpoints:
                 return folder, complaints
             complaints.append(f"checkpoint {folder} is damaged ({fault})")
         return None, complaints
+
+
+def _add_training(folder: Path, training: dict[str, Any]) -> None:
+    try:
+        torch.save(training, folder / "training.pt")
+    except RuntimeError as error:  # all that torch says of a full disk is "unexpected pos"
+        raise OSError(f"cannot write {folder / 'training.pt'}; is the disk full?") from error
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
+    for path in folder.iterdir():
+        _flush(path)
 
 
 def load_training(folder: Path) -> dict[str, Any]:
