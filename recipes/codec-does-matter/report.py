@@ -10,7 +10,7 @@ import numpy as np
 from comparison import MODELS, Comparison, Contestant
 from judge import read_rows
 
-from xcodec.evaluate.statistics import estimate
+from xcodec.evaluate.statistics import estimate, permutation_test
 
 PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
 """Word error rates of the paper, in percent: first stage, both stages; semantic teachers HuBERT / WavLM."""
@@ -26,6 +26,29 @@ def report(comparison: Comparison, target: Path) -> None:
     ]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("\n".join(parts) + "\n", "utf-8")
+
+
+def draw_curves(comparison: Comparison, target: Path) -> None:
+    """Cross entropy of held-out tokens over the steps of each training, a panel per model."""
+    from matplotlib.figure import Figure
+
+    models = [model for task in comparison.tasks for model in MODELS[task]]
+    figure = Figure(figsize=(4 * len(models), 3.5), layout="constrained")
+    panels = figure.subplots(1, len(models), squeeze=False)[0]
+    for panel, model in zip(panels, models, strict=True):
+        for color, codec in zip(("tab:blue", "tab:orange"), comparison.contestants, strict=True):
+            for seed in comparison.seeds:
+                rows = [row for row in _log(comparison, codec, model, seed) if "valid/total" in row]
+                steps, nats = [row["step"] for row in rows], [row["valid/total"] for row in rows]
+                panel.plot(steps, nats, color=color, label=f"{codec.name}, seed {seed}")
+        panel.set(title=model, xlabel="step", ylabel="held-out cross entropy, nats per token")
+        panel.legend()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=120)
+
+
+def _log(comparison: Comparison, codec: Contestant, model: str, seed: int) -> list[dict[str, float]]:
+    return read_rows(comparison.runs / comparison.run_name(codec, model, seed) / "log.jsonl")
 
 
 def _interval(numerators: list[float], denominators: list[float] | None = None, scale: float = 1.0) -> str:
@@ -53,9 +76,30 @@ def _speech(comparison: Comparison) -> Iterator[str]:
             wer = _interval([row["word_errors"] for row in rows], [row["words"] for row in rows], 100)
             similarity, mos = (_interval([r[key] for r in rows if key in r] or [0.0]) for key in ("speaker", "dnsmos"))
             yield f"| {kind} | {wer} | {similarity} | {mos} | {len(rows)} |"
+    yield from _differences(comparison, folder)
     (acoustic_ar, acoustic_both), (semantic_ar, semantic_both) = PAPER["acoustic"], PAPER["semantic"]
     yield f"\nThe paper's WER %: acoustic codec {acoustic_ar} (AR), {acoustic_both} (AR + NAR);"
     yield f"X-Codec {semantic_ar} (AR), {semantic_both} (AR + NAR).\n"
+
+
+def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
+    """Semantic minus acoustic, on the same utterances and seeds."""
+    yield "\n| semantic − acoustic | WER, points | p | utterances × seeds |\n|---|---|---|---|"
+    for mode in ("voice", "continuation"):
+        for stage in ("ar", "ar+nar"):
+            scores = [
+                {
+                    (seed, row["name"]): (row["word_errors"], row["words"])
+                    for seed in comparison.seeds
+                    for row in read_rows(folder / f"{codec.name}-{mode}-{stage}-{seed}.jsonl")
+                }
+                for codec in comparison.contestants
+            ]
+            shared = sorted(scores[0].keys() & scores[1].keys())
+            if shared:
+                pairs = [np.array([each[key] for key in shared], float).T for each in scores]
+                difference, p = permutation_test(*((pair[0], pair[1]) for pair in pairs))
+                yield f"| {mode}, {stage} | {100 * difference:+.1f} | {p:.3g} | {len(shared)} |"
 
 
 def _tokens(comparison: Comparison) -> Iterator[str]:
@@ -72,8 +116,7 @@ def _tokens(comparison: Comparison) -> Iterator[str]:
 
 
 def _last_validation(comparison: Comparison, codec: Contestant, model: str, seed: int) -> str:
-    rows = read_rows(comparison.runs / comparison.run_name(codec, model, seed) / "log.jsonl")
-    held_out = [row for row in rows if "valid/total" in row]
+    held_out = [row for row in _log(comparison, codec, model, seed) if "valid/total" in row]
     if not held_out:
         return ""
     values = [value for name, value in held_out[-1].items() if name.startswith("valid/perplexity/")]

@@ -114,10 +114,11 @@ def judge_audio(plan: Comparison, count: int, asr: str) -> None:
 
 def write_report(plan: Comparison) -> None:
     """Tables."""
-    from report import report
+    from report import draw_curves, report
 
     report(plan, plan.out / "tables.md")
-    say(f"wrote {plan.out / 'tables.md'}")
+    draw_curves(plan, plan.out / "curves.png")
+    say(f"wrote {plan.out / 'tables.md'} and curves.png beside it")
 
 
 @app.command("tokens")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +159,43 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(configure: Any, kind:
     run(parted, resume=True)
     ours, theirs = weights(whole), weights(parted)
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+RANK = """
+import sys, torch
+from xcodec.train.config import read_run
+from xcodec.train.lm import LMTrainer
+from xcodec.train.lm_config import LMTrainConfig
+trainer = LMTrainer(read_run(sys.argv[2], (), LMTrainConfig))
+assert trainer.accelerator.num_processes == 2
+trainer.start(resume=False)
+trainer.train()
+torch.save(trainer.network.state_dict(), f"{sys.argv[1]}/rank{trainer.accelerator.process_index}.pt")
+"""
+
+
+def test_two_ranks_hold_the_same_weights_though_their_batches_differ(configure: Any, tmp_path: Path) -> None:
+    config = configure("nar", name="ranks", steps=6)
+    (tmp_path / "rank.py").write_text(RANK, "utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, str(tmp_path / "rank.py"), str(tmp_path), str(tmp_path / "ranks.yaml")]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "ACCELERATE_USE_CPU": "true", "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        errors = process.communicate(timeout=240)[1].decode()
+        assert process.returncode == 0, errors
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert len(log(config)) == 3, "the first rank alone reports"
 
 
 @pytest.mark.parametrize("kind", ["ar", "nar"])

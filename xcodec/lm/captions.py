@@ -31,7 +31,9 @@ class CaptionEncoder:
 
     def __init__(self, source: str, tokens: int = 0) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # it would be drawn even where nobody watches
         place = _minilm() if source == MINILM else source
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(place)
