@@ -76,7 +76,7 @@ def test_help_is_quick_because_it_loads_no_torch() -> None:
     assert done.stdout.endswith("False\n")
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "encode", "decode", "info", "convert"])
+@pytest.mark.parametrize("command", ["reconstruct", "encode", "decode", "info", "convert", "tokenize", "train"])
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: xcodec {command} " in xcodec(command, "--help").stdout
 

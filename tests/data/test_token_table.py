@@ -47,6 +47,11 @@ def test_filters(table: Path) -> None:
         read_table(table, split="nowhere")
 
 
+def test_some_of_the_codebooks(table: Path) -> None:
+    whole, part = read_table(table).items, read_table(table, codebooks=2).items
+    assert all(np.array_equal(a.codes[:2], b.codes) for a, b in zip(whole, part, strict=True))
+
+
 def test_other_tools_see_frames_of_fixed_width(table: Path) -> None:
     read = pq.read_table(table / "tokens-00000.parquet")
     assert read.schema.field("codes").type == pa.list_(pa.list_(pa.uint16(), 3))

@@ -121,3 +121,27 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
     before = one.stat().st_mtime_ns
     recipe("make_audio").make_speech(plan, 2, lambda message: None)
     assert one.stat().st_mtime_ns == before
+
+
+def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xcodec.evaluate.statistics", reason="the evaluation is a package of its own")
+    run = recipe("run")
+    plan = run.comparison(corpus, tmp_path, None, "acoustic", "0,1", "speech")
+    for codec, errors in (("semantic", 1), ("acoustic", 3)):
+        for seed in plan.seeds:
+            rows = [
+                {"name": f"u{n}", "word_errors": errors, "words": 4, "speaker": 0.5, "dnsmos": 3.0} for n in range(20)
+            ]
+            journal = plan.scores / "speech" / f"{codec}-voice-ar-{seed}.jsonl"
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            journal.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"name": "half a li', "utf-8")
+        log = plan.runs / f"{codec}-speech-ar-mini-0" / "log.jsonl"
+        log.parent.mkdir(parents=True)
+        log.write_text(json.dumps({"step": 500, "valid/total": 3.2, "valid/perplexity/1": 24.5}) + "\n", "utf-8")
+    run.write_report(plan)
+    tables = (tmp_path / "tables.md").read_text("utf-8")
+    assert "| semantic-voice-ar-0 | 25 [25, 25] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables
+    assert "| voice, ar | -50.0 | 0.0" in tables
+    assert "| speech-ar-mini | acoustic | 0 | 24.5 |" in tables
+    assert "continuation-ar" not in tables, "what has not been measured is not in the table"
+    assert (tmp_path / "curves.png").stat().st_size > 1000

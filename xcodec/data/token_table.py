@@ -83,6 +83,7 @@ class TokenTable:
     """A whole table, in memory: an hour of eight codebooks takes 3 MB."""
 
     info: TableInfo
+    """Of all codebooks, even if not all were read."""
     items: list[TokenItem] = field(default_factory=list)
 
 
@@ -141,7 +142,11 @@ def read_ids(shard: Path) -> list[str]:
 
 
 def read_table(
-    path: str | Path, split: str | None = None, domains: Sequence[str] = (), sources: Sequence[str] = ()
+    path: str | Path,
+    split: str | None = None,
+    domains: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    codebooks: int | None = None,
 ) -> TokenTable:
     """Read a table.
 
@@ -150,6 +155,7 @@ def read_table(
         split: Keep the clips of this split only.
         domains: Keep the clips of these domains only; empty keeps all.
         sources: Keep the clips of these sources only; empty keeps all.
+        codebooks: Keep so many of the codebooks, from the first on; a large corpus then fits into memory sooner.
 
     Returns:
         The clips in the order of their ids, which does not depend on how many processes made the table.
@@ -168,7 +174,7 @@ def read_table(
             raise DataError(f"{shard} is of another codec or bandwidth than {found[0].name}")
         items += [
             item
-            for item in _read_shard(shard, info)
+            for item in _read_shard(shard, info, codebooks)
             if (split is None or item.split == split)
             and (not domains or item.domain in domains)
             and (not sources or item.source in sources)
@@ -179,7 +185,7 @@ def read_table(
     return TokenTable(info, sorted(items, key=lambda item: item.id))
 
 
-def _read_shard(shard: Path, info: TableInfo) -> Iterator[TokenItem]:
+def _read_shard(shard: Path, info: TableInfo, codebooks: int | None) -> Iterator[TokenItem]:
     _, pq = _arrow()
     try:
         table = pq.read_table(shard)
@@ -195,7 +201,7 @@ def _read_shard(shard: Path, info: TableInfo) -> Iterator[TokenItem]:
             raise DataError(f"{shard}: {columns['id'][index]} has codes beyond {info.codebook_size}")
         yield TokenItem(
             # [F · K] -> [F, K] -> [K, F]
-            codes=np.ascontiguousarray(flat.reshape(-1, info.codebooks).T),
+            codes=np.ascontiguousarray(flat.reshape(-1, info.codebooks).T[:codebooks]),
             **{name: columns[name][index] for name in names},
         )
 

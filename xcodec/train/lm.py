@@ -103,7 +103,9 @@ class LMTrainer(Run[LMBatch]):
         data = config.data
         if not data.table:
             raise ConfigError("data.table is empty: name the folder that xcodec tokenize made")
-        table = read_table(data.table, domains=config.domains, sources=data.sources)
+        table = read_table(
+            data.table, domains=config.domains, sources=data.sources, codebooks=config.model.get("codebooks", 1)
+        )
         facts = facts_of(table.info)
         model_config = config.language_model(facts)
         captions = None
