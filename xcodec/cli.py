@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xcodec import __version__
+from xcodec.evaluate.commands import app as evaluate_app
 from xcodec.generate.commands import app as generate_app
 from xcodec.runtime.errors import debugging, one_line
 from xcodec.runtime.signals import resend_lost_signals
@@ -38,6 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(generate_app, name="generate")
 
 Sources = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Files, or folders with all that is below them.")]

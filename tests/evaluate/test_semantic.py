@@ -1,0 +1,89 @@
+"""The runner, on the samples of the repository: real voices, of which two are English with known words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tiny_codec
+from xcodec import audio, save
+from xcodec.evaluate.clips import Choice, choose
+from xcodec.evaluate.semantic import SemanticSettings, run
+from xcodec.evaluate.small_lm import Budget
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+TEXTS = {
+    "english-please-stay-on-the-line": "All of our representatives are currently busy. Please stay on the line and "
+    "your call will be answered by the next available representative.",
+    "english-not-in-service": "The number you have dialed is not in service. Please check the number and try again.",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for index, name in enumerate([*TEXTS, "spanish-not-at-the-desk"] * 2):
+        wav, rate = audio.read(SAMPLES / f"{name}.flac", 16_000)
+        audio.write(folder / f"{index}.wav", wav, rate)
+        rows.append(
+            {
+                "path": f"{index}.wav",
+                "sample_rate": rate,
+                "samples": wav.shape[1],
+                "domain": "speech",
+                "source": "test",
+                "speaker": "anna" if index % 3 else "ben",
+                "language": "en" if name in TEXTS else "es",
+                "text": TEXTS.get(name, "no"),
+            }
+        )
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Path) -> None:
+    save(tiny_codec(teacher="hubert"), tmp_path / "tiny")
+    clips = choose([corpus], Choice())
+    steps = list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, budget=Budget(steps=5)), clips))
+    assert steps == list(range(12, -1, -1))
+    found = json.loads((tmp_path / "semantic.json").read_text())
+    assert found["aligned"] == 4
+    assert found["phones"] > 200
+    assert found["not_aligned"] == {"the language is es, the aligner's is en": 2}
+    assert found["alignment"].startswith("pocketsphinx")
+    (tiny,) = found["codecs"]
+    for stage in ("teacher", "before RVQ", "codebook 1", "all codebooks", "semantic decoder"):
+        assert 0 <= tiny[f"abx any within: {stage}"]["error"] <= 100
+        assert tiny[f"abx any within: {stage}"]["triples"] > 100
+    assert 0 < tiny["phones"]["mutual_information"] < 1
+    assert len(tiny["language_model"]["perplexity"]) == 4
+    assert set(tiny["stability"]) == {"one frame later", "half a frame later", "6 dB quieter", "noise 30 dB below"}
+    assert tiny["probe phone: all codebooks"]["classes"] > 5
+    assert tiny["missing"]["probe sound: codebook 1"].startswith("a probe needs two classes")
+
+
+def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None:
+    save(tiny_codec(teacher=None), tmp_path / "tiny")
+    item = tmp_path / "phones.item"
+    item.write_text(
+        "#file onset offset #phone prev-phone next-phone speaker\n"
+        + "".join(
+            f"0 {0.5 + 0.1 * n:.1f} {0.6 + 0.1 * n:.1f} {'AB'[n % 2]} {'BA'[n % 2]} {'BA'[n % 2]} ben\n"
+            for n in range(12)
+        )
+    )
+    list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, item, Budget(steps=2)), choose([corpus], Choice())))
+    found = json.loads((tmp_path / "semantic.json").read_text())
+    assert (found["aligned"], found["phones"], found["alignment"]) == (1, 12, "phones.item")
+    (tiny,) = found["codecs"]
+    assert tiny["missing"]["abx triphone within: codebook 1"].startswith("10 items make no within-speaker triple")
+    assert tiny["abx any within: codebook 1"]["pairs"] == 1
+    assert tiny["missing"]["abx any across: codebook 1"].startswith("12 items make no across-speaker triple")
+
+
+def test_what_has_no_tokens_is_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="opus@12 has no tokens"):
+        list(run(SemanticSettings(("opus",), tmp_path), choose([corpus], Choice())))

@@ -1,0 +1,78 @@
+"""A file of JSON lines that a run adds to and a later run goes on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xcodec.audio import atomic_write
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """`clips.jsonl` in a folder, and `settings.json` beside it: what all its lines were made with.
+
+    Args:
+        folder: is made if it does not exist.
+        settings: anything that JSON holds.
+
+    Raises:
+        ValueError: the folder has lines of other settings, or a line that is not JSON.
+    """
+
+    def __init__(self, folder: Path, settings: Record) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "clips.jsonl"
+        known = folder / "settings.json"
+        if known.exists() and self.path.exists():
+            before = json.loads(known.read_text("utf-8"))
+            if changed := sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)):
+                raise ValueError(
+                    f"{folder} was made with another {', '.join(changed)} "
+                    f"({', '.join(repr(before.get(key)) for key in changed)}); choose another --out, or delete it"
+                )
+        write_json(known, settings)
+        self.records = read_lines(self.path) if self.path.exists() else []
+        if self.path.exists():
+            # A run that was killed may have left half a line, which must not run into the next.
+            _rewrite(self.path, self.records)
+
+    def add(self, records: list[Record]) -> None:
+        """Append lines."""
+        self.records += records
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{_dump(record)}\n" for record in records))
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The whole lines of a journal; half a line at its end is left out.
+
+    Raises:
+        ValueError: any other line is not JSON.
+    """
+    records = []
+    lines = path.read_text("utf-8").split("\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            records += [json.loads(line)] if line else []
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: {error}") from None
+    return records
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a file for people and programs, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _rewrite(path: Path, records: list[Record]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{_dump(record)}\n" for record in records), "utf-8")
+
+
+def _dump(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,282 @@
+"""`xcodec evaluate semantic`: what a language model will meet in a codec's tokens, before anyone trains one.
+
+For each codec: codes and features of every clip, from which come ABX, phones and clusters, entropy, a small language
+model, stability and probes. What a corpus cannot tell (no transcripts, one speaker) is missing, and the reason is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcodec import audio
+from xcodec.evaluate.abx import Item, abx
+from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
+from xcodec.evaluate.clips import Clip
+from xcodec.evaluate.codecs import Tokenizer, open_codecs
+from xcodec.evaluate.codes import code_statistics
+from xcodec.evaluate.journal import Record, write_json
+from xcodec.evaluate.metrics.base import RATE, package
+from xcodec.evaluate.phones import phone_measures
+from xcodec.evaluate.probes import probe
+from xcodec.evaluate.small_lm import Budget, predictability
+from xcodec.evaluate.stability import stability
+from xcodec.evaluate.stages import STAGES, Stage, stages
+
+STABILITY_CLIPS = 10
+PROBED = ("codebook 1", "all codebooks")
+MOST_PROBED = 20_000
+"""Frames that the phone probe learns from and is tested on, evenly spaced: more change nothing but the time."""
+
+
+@dataclass(frozen=True)
+class SemanticSettings:
+    """What a run does."""
+
+    codecs: tuple[str, ...]
+    out: Path
+    items: Path | None = None
+    """An `.item` file, instead of alignment by pocketsphinx."""
+    budget: Budget = field(default_factory=Budget)
+    most: int = 10
+    """Of `abx`."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One clip as a codec has it."""
+
+    clip: Clip
+    codes: NDArray[np.int64]
+    stages: dict[str, Stage]
+
+
+def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
+    """Examine each codec, and write `semantic.json`.
+
+    Yields:
+        How many steps are left, first and after each.
+
+    Raises:
+        ValueError: a codec without tokens, or one that cannot be had; nothing has been written then.
+    """
+    codecs = [_with_tokens(codec) for codec in open_codecs(settings.codecs)]
+    left = len(clips) * (1 + len(codecs))
+    yield left
+    spoken: dict[str, list[Phone]] = {}
+    why_not: dict[str, str] = {}
+    aligned = _Alignments(settings.items)
+    for clip in clips:
+        try:
+            spoken[clip.name] = aligned(clip)
+        except AlignmentError as error:
+            why_not[clip.name] = str(error)
+        left -= 1
+        yield left
+    rows = []
+    for codec in codecs:
+        heard = []
+        for clip in clips:
+            wav = _at(clip, codec.sample_rate)
+            heard.append(Heard(clip, *stages(codec, wav)))
+            left -= 1
+            yield left
+        rows.append(examine(codec, heard, spoken, settings))
+    write_json(
+        settings.out / "semantic.json",
+        {
+            "kind": "semantic",
+            "clips": len(clips),
+            "seconds": sum(clip.seconds for clip in clips),
+            "aligned": len(spoken),
+            "phones": sum(map(len, spoken.values())),
+            "alignment": aligned.backend,
+            "not_aligned": {reason: list(why_not.values()).count(reason) for reason in sorted(set(why_not.values()))},
+            "language_model": asdict(settings.budget),
+            "codecs": rows,
+        },
+    )
+
+
+def examine(
+    codec: Tokenizer, heard: Sequence[Heard], spoken: dict[str, list[Phone]], settings: SemanticSettings
+) -> Record:
+    """All there is to say about one codec's tokens."""
+    rate = codec.tokenizer.frame_rate
+    row: Record = {"label": codec.label, "identity": codec.identity, "kbps": codec.kbps, "missing": {}}
+
+    def attempt(name: str, measure: Callable[[], Any]) -> None:
+        try:
+            row[name] = measure()
+        except ValueError as error:  # what the corpus cannot tell; anything else is a bug and ends the run
+            row["missing"][name] = str(error)
+
+    codes = [each.codes for each in heard]
+    statistics = code_statistics(codes, codec.codebook_size)
+    row["codes"] = asdict(statistics) | {"entropy_kbps": statistics.kbps(rate), "frame_rate": rate}
+    with_phones = [each for each in heard if each.clip.name in spoken]
+    for context in ("any", "triphone"):
+        for across in (False, True):
+            for stage in heard[0].stages:
+                name = f"abx {context} {'across' if across else 'within'}: {stage}"
+                items = _abx_items(with_phones, spoken, stage, rate, context == "triphone")
+                distance = heard[0].stages[stage].distance
+                attempt(name, lambda i=items, a=across, d=distance: asdict(abx(i, a, d, settings.most)))  # type: ignore[misc]
+    attempt("phones", lambda: asdict(_phones(with_phones, spoken, rate)))
+    attempt("language_model", lambda: asdict(predictability(codes, codec.codebook_size, rate, settings.budget)))
+    attempt("stability", lambda: _stability(codec, [each.clip for each in heard]))
+    for stage in PROBED:
+        attempt(f"probe phone: {stage}", lambda s=stage: asdict(_probe_phones(with_phones, spoken, s, rate)))  # type: ignore[misc]
+        attempt(f"probe speaker: {stage}", lambda s=stage: asdict(_probe_clips(heard, s, _speaker)))  # type: ignore[misc]
+        attempt(f"probe sound: {stage}", lambda s=stage: asdict(_probe_clips(heard, s, _sound_class(heard))))  # type: ignore[misc]
+    return row
+
+
+class _Alignments:
+    """Phones of clips, from a file or by alignment."""
+
+    def __init__(self, items: Path | None) -> None:
+        self._items = read_items(items) if items else None
+        self._aligner = None if items else Aligner()
+        self.backend = f"{items.name}" if items else package("pocketsphinx")
+
+    def __call__(self, clip: Clip) -> list[Phone]:
+        if self._items is not None:
+            if clip.item.path.stem not in self._items:
+                raise AlignmentError("not in the item file")
+            start = clip.first / clip.item.sample_rate
+            shifted = [
+                Phone(phone.start - start, phone.end - start, phone.phone, phone.before, phone.after)
+                for phone, _ in self._items[clip.item.path.stem]
+            ]
+            return [phone for phone in shifted if phone.start >= 0 and phone.end <= clip.seconds]
+        assert self._aligner is not None
+        if clip.item.domain in ("music", "sound"):
+            raise AlignmentError("not speech")
+        if clip.text is None:
+            raise AlignmentError("no transcript")
+        if clip.item.language not in (None, "en"):
+            raise AlignmentError(f"the language is {clip.item.language}, the aligner's is en")
+        return self._aligner(_at(clip, RATE), clip.text)
+
+
+def _with_tokens(codec: object) -> Tokenizer:
+    if not isinstance(codec, Tokenizer):
+        label = getattr(codec, "label", codec)
+        raise ValueError(f"{label} has no tokens; this is for codecs that a language model could use")
+    return codec
+
+
+def _at(clip: Clip, rate: int) -> NDArray[np.float32]:
+    return audio.resample(clip.read()[np.newaxis], clip.item.sample_rate, rate)[0]
+
+
+def _speaker(clip: Clip) -> str | None:
+    return clip.item.speaker
+
+
+def _abx_items(
+    heard: Sequence[Heard], spoken: dict[str, list[Phone]], stage: str, rate: float, triphone: bool
+) -> list[Item]:
+    """Single phones in any context, or phones with their neighbours' time, to be compared in the same context."""
+    items = []
+    for each in heard:
+        features = each.stages[stage].features
+        phones = spoken[each.clip.name]
+        speaker = each.clip.item.speaker or each.clip.item.source or "unknown"
+        for index, phone in enumerate(phones):
+            span = phone.frames(rate, len(features))
+            context = None
+            if triphone:
+                whole = _with_its_neighbours(phones, index)
+                if whole is None:
+                    continue
+                span = whole.frames(rate, len(features))
+                context = (phone.before, phone.after)
+            if span.stop > span.start:
+                items.append(Item(features[span], phone.phone, speaker, context))
+    return items
+
+
+def _with_its_neighbours(phones: Sequence[Phone], index: int) -> Phone | None:
+    """The time from the phone before to the one after, if they follow on one another."""
+    if not 0 < index < len(phones) - 1:
+        return None
+    before, phone, after = phones[index - 1 : index + 2]
+    if not (
+        math.isclose(before.end, phone.start, abs_tol=0.011) and math.isclose(phone.end, after.start, abs_tol=0.011)
+    ):
+        return None
+    return Phone(before.start, after.end, phone.phone, phone.before, phone.after)
+
+
+def _labelled(each: Heard, spoken: dict[str, list[Phone]], rate: float) -> tuple[NDArray[np.int64], list[str]]:
+    """The frames of a clip that lie in a phone, and which."""
+    frames: list[int] = []
+    names: list[str] = []
+    for phone in spoken[each.clip.name]:
+        span = phone.frames(rate, each.codes.shape[1])
+        frames += range(span.start, span.stop)
+        names += [phone.phone] * (span.stop - span.start)
+    return np.array(frames, dtype=np.int64), names
+
+
+def _phones(heard: Sequence[Heard], spoken: dict[str, list[Phone]], rate: float) -> Any:
+    phones: list[str] = []
+    tokens: list[NDArray[np.int64]] = []
+    for each in heard:
+        frames, names = _labelled(each, spoken, rate)
+        phones += names
+        tokens.append(each.codes[0, frames])
+    if not tokens:
+        raise ValueError("no clip has phones")
+    return phone_measures(phones, np.concatenate(tokens))
+
+
+def _probe_phones(heard: Sequence[Heard], spoken: dict[str, list[Phone]], stage: str, rate: float) -> Any:
+    vectors: list[NDArray[np.float32]] = []
+    labels: list[str] = []
+    groups: list[int] = []
+    for group, each in enumerate(heard):
+        frames, names = _labelled(each, spoken, rate)
+        vectors.append(each.stages[stage].features[frames])
+        labels += names
+        groups += [group] * len(names)
+    if not vectors:
+        raise ValueError("no clip has phones")
+    every = max(1, len(labels) // MOST_PROBED)
+    return probe(np.concatenate(vectors)[::every], labels[::every], groups[::every])
+
+
+def _probe_clips(heard: Sequence[Heard], stage: str, label: Callable[[Clip], str | None]) -> Any:
+    """By the mean over time of each clip."""
+    known = [(name, each.stages[stage].features.mean(0)) for each in heard if (name := label(each.clip)) is not None]
+    if not known:
+        raise ValueError("the corpus does not tell")
+    # Clips of a class stand together in most corpora, and every fourth is tested: so all classes are on both sides.
+    known.sort(key=lambda pair: pair[0])
+    return probe(np.stack([vector for _, vector in known]), [name for name, _ in known], range(len(known)))
+
+
+def _sound_class(heard: Sequence[Heard]) -> Callable[[Clip], str | None]:
+    """Captions of sounds where they are classes (four clips each), else speech, music or sound."""
+    captions = [each.clip.text for each in heard if each.clip.item.domain == "sound"]
+    classes = {caption for caption in captions if caption and captions.count(caption) >= 4}
+    if len(classes) >= 2:
+        return lambda clip: clip.text if clip.text in classes else None
+    return lambda clip: clip.item.domain
+
+
+def _stability(codec: Tokenizer, clips: Sequence[Clip]) -> Record:
+    some = [_at(clip, codec.sample_rate) for clip in clips[:: max(1, len(clips) // STABILITY_CLIPS)]]
+    found = stability(codec.encode, some[:STABILITY_CLIPS], codec.tokenizer.hop_length)
+    return {name: asdict(each) for name, each in found.items()}
+
+
+__all__ = ["STAGES", "SemanticSettings", "run"]
