@@ -54,7 +54,7 @@ def _log(comparison: Comparison, codec: Contestant, model: str, seed: int) -> li
 def _interval(numerators: list[float], denominators: list[float] | None = None, scale: float = 1.0) -> str:
     below = np.array(denominators if denominators is not None else np.ones(len(numerators)), float)
     found = estimate(np.array(numerators, float), below)
-    return f"{scale * found.value:.3g} [{scale * found.low:.3g}, {scale * found.high:.3g}]"
+    return f"{scale * found.mean:.3g} [{scale * found.low:.3g}, {scale * found.high:.3g}]"
 
 
 def _speech(comparison: Comparison) -> Iterator[str]:
