@@ -25,7 +25,7 @@ from xcodec import __version__
 from xcodec.evaluate.commands import app as evaluate_app
 from xcodec.generate.commands import app as generate_app
 from xcodec.runtime.errors import debugging, one_line
-from xcodec.runtime.signals import resend_lost_signals
+from xcodec.runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from xcodec.runtime.batch import Outcome
@@ -430,9 +430,7 @@ def _say_error(message: str) -> None:
 
 def main() -> None:
     """Run the command line, and exit."""
-    # As an exception, so that a killed command clears away what it was writing.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    resend_lost_signals()
+    raise_on_signals(exit_code=128 + signal.SIGTERM)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files can be any bytes
     sys.exit(_exit_code())
 

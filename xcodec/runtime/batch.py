@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xcodec.runtime.errors import debugging, one_line
 from xcodec.runtime.plan import Operation, Plan, Task
-from xcodec.runtime.signals import resend_lost_signals
+from xcodec.runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from xcodec.runtime.files import FileReport
@@ -173,9 +172,7 @@ def _died(worker: _Worker) -> Outcome:
 
 def _serve(connection: Connection, work: Work, make_folders: bool, jobs: int) -> None:
     """What a worker process does."""
-    # As an exception, so that atomic writes clear away their temporary file.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    resend_lost_signals()
+    raise_on_signals(exit_code=0)
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))

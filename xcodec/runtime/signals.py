@@ -8,31 +8,40 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Protocol, TypeVar
 
-AGAIN_AFTER = 0.01
-"""Seconds until a lost signal is sent once more."""
+AGAIN_AFTER = 0.05
+"""Seconds until a signal is sent once more that came when nothing could be raised."""
 
 
-def resend_lost_signals() -> None:
-    """From now on, let SIGINT and SIGTERM come again if what they raised was lost.
+def raise_on_signals(exit_code: int) -> None:
+    """From now on, SIGINT raises KeyboardInterrupt and SIGTERM SystemExit, by which half-written files go.
 
-    A signal may arrive while Python runs a destructor (soundfile's is in Python), which can raise nothing: the
-    exception would be printed, and the program would go on as if nobody had asked it to stop.
+    Not in a destructor, though (soundfile's is in Python): it would be printed there and lost, and the program would go
+    on as if nobody had asked it to stop. There the signal is sent again a little later.
     """
-    show = sys.unraisablehook
 
-    def resend(lost: sys.UnraisableHookArgs) -> None:
-        if lost.exc_type not in (KeyboardInterrupt, SystemExit):
-            show(lost)
-            return
-        number = signal.SIGINT if lost.exc_type is KeyboardInterrupt else signal.SIGTERM
-        timer = threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), number))
-        timer.daemon = True
-        timer.start()
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _in_destructor(frame):
+            timer = threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            sys.exit(exit_code)
 
-    sys.unraisablehook = resend
+    signal.signal(signal.SIGTERM, handle)
+    # A shell lets background jobs ignore it, and they go on doing so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handle)
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextmanager
