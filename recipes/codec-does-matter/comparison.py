@@ -31,10 +31,16 @@ class Comparison:
     contestants: tuple[Contestant, ...]
     seeds: tuple[int, ...]
     corpus: Path
-    """A manifest of open-audio's kind."""
+    """A manifest of open-audio's kind: music and sounds."""
+    speech: Path
+    """One of the same kind: speech."""
     out: Path
     """Everything that is made goes here."""
     tasks: tuple[str, ...] = ("speech", "music", "sound")
+
+    def manifest(self, task: str) -> Path:
+        """What a task learns from."""
+        return self.speech if task == "speech" else self.corpus
 
     def table(self, codec: Contestant, task: str) -> Path:
         """Of tokens."""

@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 def judge_speech(comparison: Comparison, count: int, asr: str, say: Say) -> None:
     """Word errors, similarity to the prompt's voice, and DNSMOS. UTMOS needs a download, and is left to who has one."""
     recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
-    chosen = {utterance.name: utterance for utterance in utterances(comparison.corpus, count)}
+    chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
     kinds = sorted(p for p in (comparison.out / "made").iterdir() if "music" not in p.name and "sound" not in p.name)
     for folder in kinds:
         journal = comparison.scores / "speech" / f"{folder.name}.jsonl"

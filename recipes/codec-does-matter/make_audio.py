@@ -48,7 +48,7 @@ def write(path: Path, codec: XCodec, codes: torch.Tensor) -> None:
 
 def make_speech(comparison: Comparison, count: int, say: Say) -> None:
     """Every held-out sentence: real, resynthesised, by the first stage alone, and by both."""
-    chosen = utterances(comparison.corpus, count)
+    chosen = utterances(comparison.speech, count)
     for utterance in chosen:
         path = comparison.out / "made" / "original" / f"{utterance.name}.wav"
         if not path.exists():

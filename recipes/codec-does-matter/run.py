@@ -1,7 +1,7 @@
 """The paper's comparison in miniature: the same language models on the tokens of two codecs.
 
 python recipes/codec-does-matter/run.py all            # every step; go on after a stop with the same command
-python recipes/codec-does-matter/run.py tokens|train|make|judge|report
+python recipes/codec-does-matter/run.py speech|tokens|train|make|judge|report
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from comparison import CONFIGS, MODELS, PIECES, Comparison, Contestant
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Corpus = Annotated[Path, typer.Option(help="Manifest of the corpus (recipes/open-audio).")]
+Speech = Annotated[Path, typer.Option("--speech", help="Manifest of the speech; made by the step `speech`.")]
+Hours = Annotated[float, typer.Option(help="Of speech to make.")]
+Debs = Annotated[Path, typer.Option(help="Where open-audio keeps Debian packages.")]
 Out = Annotated[Path, typer.Option(help="Where everything goes.")]
 Acoustic = Annotated[str, typer.Option(help="The twin without semantics.")]
 Semantic = Annotated[str | None, typer.Option(help="The codec with semantics.", show_default="xcodec-mini")]
@@ -26,23 +29,39 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for 
 Count = Annotated[int, typer.Option(help="Utterances to generate and judge.")]
 Asr = Annotated[str, typer.Option(help="Whisper-base: a name, or a CTranslate2 folder.")]
 
-DEFAULTS = (Path("data/open-audio/manifest.jsonl"), Path("runs/codec-does-matter"), "checkpoints/xcodec-mini-acoustic")
+CORPUS, SPEECH, OUT = (
+    Path("data/open-audio/manifest.jsonl"),
+    Path("data/lm-speech/manifest.jsonl"),
+    Path("runs/codec-does-matter"),
+)
+ACOUSTIC, DEBS = "checkpoints/xcodec-mini-acoustic", Path("data/debs")
+HOURS = 20.0
 LEAST_SOUNDS = 15
 MUSIC_CLIPS = 100
 
 
-def comparison(corpus: Path, out: Path, semantic: str | None, acoustic: str, seeds: str, tasks: str) -> Comparison:
+def comparison(
+    corpus: Path, speech: Path, out: Path, semantic: str | None, acoustic: str, seeds: str, tasks: str
+) -> Comparison:
     """What the options say."""
     unknown = set(tasks.split(",")) - set(MODELS)
     if unknown:
         raise SystemExit(f"error: no task is called {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
     contestants = (Contestant("semantic", semantic), Contestant("acoustic", acoustic))
-    return Comparison(contestants, tuple(map(int, seeds.split(","))), corpus, out, tuple(tasks.split(",")))
+    return Comparison(contestants, tuple(map(int, seeds.split(","))), corpus, speech, out, tuple(tasks.split(",")))
 
 
 def say(message: str) -> None:
     """One line for the reader."""
     print(message, file=sys.stderr, flush=True)
+
+
+def make_speech(plan: Comparison, hours: float, debs: Path) -> None:
+    """Speech to learn from, if the plan needs some."""
+    if "speech" in plan.tasks:
+        from more_speech import build
+
+        build(plan.speech.parent, debs, plan.corpus.parent / "unpacked", hours, say)
 
 
 def make_tokens(plan: Comparison, jobs: int) -> None:
@@ -52,7 +71,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
     for codec in plan.contestants:
         for task in plan.tasks:
             made = tokenize(
-                plan.corpus,
+                plan.manifest(task),
                 plan.table(codec, task),
                 model=codec.source,
                 domains=[task],
@@ -121,89 +140,103 @@ def write_report(plan: Comparison) -> None:
     say(f"wrote {plan.out / 'tables.md'} and curves.png beside it")
 
 
+@app.command("speech")
+def speech_command(corpus: Corpus = CORPUS, speech: Speech = SPEECH, hours: Hours = HOURS, debs: Debs = DEBS) -> None:
+    """Make speech to learn from: four synthetic voices, all sentences."""
+    make_speech(comparison(corpus, speech, OUT, None, ACOUSTIC, "0", "speech"), hours, debs)
+
+
 @app.command("tokens")
 def tokens_command(
-    corpus: Corpus = DEFAULTS[0],
-    out: Out = DEFAULTS[1],
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     tasks: Tasks = "speech,music,sound",
     jobs: Jobs = 2,
 ) -> None:
     """Tokenise the corpus with both codecs."""
-    make_tokens(comparison(corpus, out, semantic, acoustic, "0", tasks), jobs)
+    make_tokens(comparison(corpus, speech, out, semantic, acoustic, "0", tasks), jobs)
 
 
 @app.command("train")
 def train_command(
-    corpus: Corpus = DEFAULTS[0],
-    out: Out = DEFAULTS[1],
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     seeds: Seeds = "0,1",
     tasks: Tasks = "speech,music,sound",
     changes: Changes = None,
 ) -> None:
     """Train every model."""
-    train_models(comparison(corpus, out, semantic, acoustic, seeds, tasks), changes or [])
+    train_models(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), changes or [])
 
 
 @app.command("make")
 def make_command(
-    corpus: Corpus = DEFAULTS[0],
-    out: Out = DEFAULTS[1],
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     seeds: Seeds = "0,1",
     tasks: Tasks = "speech,music,sound",
     count: Count = 200,
 ) -> None:
     """Generate audio for held-out texts, pieces and captions."""
-    make_audio(comparison(corpus, out, semantic, acoustic, seeds, tasks), count)
+    make_audio(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), count)
 
 
 @app.command("judge")
 def judge_command(
-    corpus: Corpus = DEFAULTS[0],
-    out: Out = DEFAULTS[1],
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     seeds: Seeds = "0,1",
     tasks: Tasks = "speech,music,sound",
     count: Count = 200,
     asr: Asr = "data/asr/whisper-base",
 ) -> None:
     """Score it."""
-    judge_audio(comparison(corpus, out, semantic, acoustic, seeds, tasks), count, asr)
+    judge_audio(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), count, asr)
 
 
 @app.command("report")
 def report_command(
-    out: Out = DEFAULTS[1],
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     seeds: Seeds = "0,1",
     tasks: Tasks = "speech,music,sound",
 ) -> None:
     """Write the tables."""
-    write_report(comparison(DEFAULTS[0], out, semantic, acoustic, seeds, tasks))
+    write_report(comparison(CORPUS, SPEECH, out, semantic, acoustic, seeds, tasks))
 
 
 @app.command("all")
 def all_command(
-    corpus: Corpus = DEFAULTS[0],
-    out: Out = DEFAULTS[1],
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
     semantic: Semantic = None,
-    acoustic: Acoustic = DEFAULTS[2],
+    acoustic: Acoustic = ACOUSTIC,
     seeds: Seeds = "0,1",
     tasks: Tasks = "speech,music,sound",
     jobs: Jobs = 2,
     changes: Changes = None,
     count: Count = 200,
     asr: Asr = "data/asr/whisper-base",
+    hours: Hours = HOURS,
+    debs: Debs = DEBS,
 ) -> None:
     """Every step that is not done yet."""
-    plan = comparison(corpus, out, semantic, acoustic, seeds, tasks)
+    plan = comparison(corpus, speech, out, semantic, acoustic, seeds, tasks)
+    make_speech(plan, hours, debs)
     make_tokens(plan, jobs)
     train_models(plan, changes or [])
     make_audio(plan, count)

@@ -26,8 +26,9 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == RECIPE:
+        if RECIPE.parent in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
             del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if "open-audio" not in path]  # more_speech.py adds it
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,21 @@ def test_held_out_sentences_are_never_trained_on_and_have_the_voice_of_another_c
     assert all(item.split == "test" for item, _ in held_out.music(corpus, 5.0, 4))
 
 
+def test_every_voice_says_a_sentence_before_the_next_and_more_hours_only_add(recipe: Callable) -> None:
+    more_speech = recipe("more_speech")
+    spoken = [f"This is sentence number {number}." for number in range(200)]
+    few, many = more_speech.lines(spoken, 0.005), more_speech.lines(spoken, 0.01)
+    assert many[: len(few)] == few
+    assert 0 < len(few) < len(many)
+    everything = more_speech.lines(spoken, 100)
+    held_out = [line for line in everything if line.speaker == "flite-awb"]
+    assert 0 < len(held_out) < 40
+    assert all(line.split != "train" for line in held_out), "no language model is trained on this voice"
+    assert len(everything) == 3 * 200 + len(held_out)
+    assert {line.sentence for line in held_out} == {line.sentence for line in everything if line.split != "train"}
+    assert {line.engine for line in many} == {"flite", "piper"}
+
+
 def test_frechet_distance_of_gaussians_is_the_known_one(recipe: Callable) -> None:
     distance = recipe("distance")
     rng = np.random.default_rng(0)
@@ -97,7 +113,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
     for name, seed in (("semantic", 0), ("acoustic", 1)):
         save(tiny_codec(teacher=None, seed=seed), tmp_path / name)
     plan = run.comparison(
-        corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
+        corpus, corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
     )
     tiny = ["steps=2", "model.transformer.width=16", "model.transformer.layers=1", "model.transformer.inner=16"]
     tiny += ["tensorboard=false", "model.text.front_end=characters"]
@@ -126,7 +142,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
 def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("xcodec.evaluate.statistics", reason="the evaluation is a package of its own")
     run = recipe("run")
-    plan = run.comparison(corpus, tmp_path, None, "acoustic", "0,1", "speech")
+    plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "speech")
     for codec, errors in (("semantic", 1), ("acoustic", 3)):
         for seed in plan.seeds:
             rows = [
