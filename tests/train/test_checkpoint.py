@@ -55,8 +55,9 @@ def test_a_later_damaged_one_does_not_push_out_those_of_now(tmp_path: Path) -> N
 def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".step-00000001.partial").mkdir()
     (tmp_path / "..step-00000001.partial.k2j4").mkdir()  # of the weights
+    (tmp_path / ".DS_Store").touch()  # not ours
     Checkpoints(tmp_path, keep=1).save(2, partial(save, codec()), {"step": 2})
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "step-00000002"}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt", "config.json", "checksums.json"])

@@ -63,8 +63,8 @@ class Checkpoints:
             OSError: it cannot be written, as on a full disk; nothing of it is left then.
         """
         final = self.folder / f"step-{step:08d}"
-        for left in self.folder.glob(".*"):  # by a run that was killed
-            shutil.rmtree(left)
+        for left in self.folder.glob(".*step-*.partial*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         beside = self.folder / f".{final.name}.partial"
         beside.mkdir(parents=True)
         try:
