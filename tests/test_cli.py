@@ -76,7 +76,9 @@ def test_help_is_quick_because_it_loads_no_torch() -> None:
     assert done.stdout.endswith("False\n")
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "encode", "decode", "info", "convert", "tokenize", "train"])
+@pytest.mark.parametrize(
+    "command", ["reconstruct", "encode", "decode", "info", "convert", "export", "bench", "tokenize", "train"]
+)
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: xcodec {command} " in xcodec(command, "--help").stdout
 

@@ -280,6 +280,59 @@ def tokenize(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, a folder or an official .pth file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write; an export in it is replaced.")],
+    file_format: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Of the graphs.")] = "onnx",
+) -> None:
+    """Write teacher, encoder and decoder as graphs that run without PyTorch.
+
+    Example: xcodec export xcodec-mini graphs --format onnx
+    """
+    from xcodec.runtime.export import export as write_graphs
+    from xcodec.runtime.load import load
+
+    write_graphs(load(model), folder, file_format)
+
+
+@app.command()
+def bench(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="For bench.json, bench.md and bench.png.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="What to compare: xcodec-mini, X-Codec, EnCodec, DAC, Mimi.")
+    ] = None,
+    seconds: Annotated[list[float] | None, typer.Option(help="Length of clips.", show_default="1, 10, 60")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Clips at a time.", show_default="1, 8")] = None,
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="To use.", show_default="1, all")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each, of which the median counts.")] = 5,
+    audio: Annotated[Path | None, typer.Option(help="Recordings to compare engines on.", show_default="noise")] = None,
+    minutes: Annotated[
+        list[float] | None, typer.Option(help="Length of files to encode and decode.", show_default="none")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure speed and agreement of the engines here, beside other codecs.
+
+    Example: xcodec bench out/bench --audio samples --minutes 10 --minutes 180
+    """
+    from xcodec.runtime.bench.report import as_text
+    from xcodec.runtime.bench.run import bench as measure
+
+    found = measure(
+        folder,
+        only,
+        seconds or (1, 10, 60),
+        batch or (1, 8),
+        threads,
+        repeats,
+        audio,
+        minutes or (),
+        (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True)),
+    )
+    print(as_text(found))
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as those in configs/.")],
     changes: Annotated[

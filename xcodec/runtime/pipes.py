@@ -15,7 +15,7 @@ import torch
 
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
-from xcodec.runtime.streaming import StreamingDecoder, StreamingEncoder
+from xcodec.runtime.streaming import PORTION, StreamingDecoder, StreamingEncoder
 from xcodec.tokens import TokenHeader
 from xcodec.tokenstream import StreamReader, StreamWriter
 
@@ -36,7 +36,7 @@ def encode_pipe(
     Raises:
         ValueError: the source holds nothing or half a sample, the model lacks the bandwidth, or see `StreamingEncoder`.
     """
-    encoder = StreamingEncoder(codec, bandwidth, look_ahead)
+    encoder = StreamingEncoder(codec, bandwidth, look_ahead, PORTION)
     header = TokenHeader(
         channels=1,
         codebooks=codec.config.codebooks_for(bandwidth),

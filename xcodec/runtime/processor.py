@@ -63,13 +63,13 @@ def with_int8(network: nn.Module, kept: str | None = None) -> nn.Module:
 
 
 def _faster(plain: Callable[[], object], other: Callable[[], object]) -> bool:
-    """Whether the other is faster enough, by the best of a few turns each."""
+    """Whether the other is faster enough, by the best of a few turns each, in processor time: others may be at work."""
     times: list[list[float]] = [[], []]
     for _ in range(4):  # the first of which is a warm-up, and not the best
         for work, taken in zip((plain, other), times, strict=True):
-            begin = time.perf_counter()
+            begin = time.process_time()
             work()
-            taken.append(time.perf_counter() - begin)
+            taken.append(time.process_time() - begin)
             if taken[0] > 20 * min(times[0]):  # emulated, which takes a while
                 return False
     return min(times[0]) > _WORTHWHILE * min(times[1])

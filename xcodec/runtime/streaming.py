@@ -25,6 +25,8 @@ PIECE_SECONDS = 20.0
 """Heard at a time, at most: an hour needs no more memory than this."""
 WHOLE_CLIP_CONTEXT = 5.0
 """Seconds on either side of a piece for a teacher whose config says nothing, and which would hear the whole clip."""
+PORTION = 10
+"""Frames that a live encoder gives at a time."""
 HISTORY = 4.0
 """Seconds that the teacher hears before a piece when there is little look-ahead."""
 
@@ -85,23 +87,24 @@ class StreamingEncoder:
         look_ahead: seconds that the teacher hears beyond the frames at hand. ``None`` waits for whole windows of the
             teacher's config with their context, which gives the codes of ``codec.encode``; a teacher without windows
             gets pieces of 20 s with 5 s on either side, which gives nearly those.
-        least: frames to encode at a time, when there is a ``look_ahead``. The teacher hears 4 s more for each portion,
-            so small ones are costly.
+        least: frames to encode at a time; 10 by default when there is a ``look_ahead``, else 20 s of them. With a
+            ``look_ahead`` the teacher hears 4 s more for each portion, so small ones are costly.
 
     Raises:
         ValueError: the model lacks the bandwidth, or ``look_ahead`` is negative or more than the teacher can hear.
     """
 
     def __init__(
-        self, codec: XCodec, bandwidth: float | None = None, look_ahead: float | None = None, least: int = 10
+        self, codec: XCodec, bandwidth: float | None = None, look_ahead: float | None = None, least: int | None = None
     ) -> None:
         if look_ahead is not None and not 0 <= look_ahead < math.inf:
             raise ValueError(f"look_ahead must not be negative or infinite, but is {look_ahead}")
+        if least is None:
+            least = _piece(codec) if look_ahead is None else PORTION
         if least < 1:
             raise ValueError(f"least must be at least 1 frame, not {least}")
         self._codec = codec
         self._codebooks = codec.config.codebooks_for(bandwidth)
-        least = _piece(codec) if look_ahead is None else least
         context = _context(codec.acoustic_encoder)
         reach = Reach(context, context, least, _piece(codec, least))
         self._acoustic = Sliding(codec.acoustic_encoder, reach, samples_in=codec.hop_length)

@@ -1,0 +1,89 @@
+"""Exported graphs, run by onnxruntime, against the codec itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import tiny_codec
+from xcodec.codec.checkpoint import CheckpointError
+from xcodec.codec.model import XCodec
+from xcodec.runtime.engines import accelerate, exact
+from xcodec.runtime.export import ExportError, export
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+KINDS = [("spectral", "whisper"), ("dac", None)]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=str)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[XCodec, Path]:
+    codec = exact(tiny_codec(*request.param))
+    folder = tmp_path_factory.mktemp("graphs") / "graphs"
+    export(codec, folder)
+    return codec, folder
+
+
+def run(folder: Path, name: str, **given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    session = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    return session.run(None, given)[0]
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(1, 10), (3, 77)])
+def test_the_graphs_are_the_codec(exported: tuple[XCodec, Path], batch: int, frames: int) -> None:
+    codec, folder = exported
+    wav = 0.3 * torch.randn(batch, 1, 320 * frames)
+    given = {"audio": wav.numpy()}
+    with torch.inference_mode():
+        if codec.teacher is not None:
+            heard = codec.teacher.hear(wav, frames)
+            given["heard"] = run(folder, "teacher", audio=wav.numpy())
+            np.testing.assert_allclose(given["heard"], heard.numpy(), atol=2e-4)
+        latents = codec.latents(wav).values
+        codes = codec.quantizer.encode(latents, 4)
+        made = run(folder, "encoder", **given)
+        assert made.shape == codes.shape
+        assert made.dtype == np.int64
+        equal = (made == codes.numpy()).mean(axis=(0, 2))  # rounding flips codes that are nearly tied, and those after
+        assert equal[0] > 0.97
+        assert equal.min() > 0.9
+        np.testing.assert_allclose(run(folder, "decoder", codes=codes.numpy()), codec.decode(codes).numpy(), atol=1e-4)
+
+
+def test_what_those_who_run_it_must_know(exported: tuple[XCodec, Path]) -> None:
+    codec, folder = exported
+    meta = json.loads((folder / "meta.json").read_text())
+    assert (meta["sample_rate"], meta["hop_length"], meta["codebook_size"]) == (16_000, 320, 64)
+    assert meta["bandwidths"] == {"0.3": 1, "0.6": 2, "1.2": 4}
+    expected = {"window_frames": 200, "context_frames": 50} if codec.teacher is not None else None
+    assert meta.get("teacher") == expected
+
+
+def test_openvino_reads_what_is_written(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    codec = tiny_codec("spectral", None)
+    assert export(codec, tmp_path / "graphs", "openvino") == [
+        "decoder.bin",
+        "decoder.xml",
+        "encoder.bin",
+        "encoder.xml",
+        "meta.json",
+    ]
+    decoder = openvino.compile_model(tmp_path / "graphs" / "decoder.xml", "CPU")
+    codes = torch.randint(64, (2, 4, 33))
+    np.testing.assert_allclose(decoder([codes.numpy()])[0], codec.decode(codes).numpy(), atol=1e-3)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    codec = tiny_codec("spectral", None)
+    (tmp_path / "letter.txt").write_text("precious")
+    with pytest.raises(CheckpointError, match=r"letter\.txt"):
+        export(codec, tmp_path)
+    with pytest.raises(ExportError, match="exact"):
+        export(accelerate(codec), tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
