@@ -40,7 +40,9 @@ TEACHERS: dict[str, TeacherConfig] = {
 }
 ACOUSTIC: dict[str, AcousticConfig] = {
     "dac": DacConfig(width=8, encoder_width=2, decoder_width=32),
-    "spectral": SpectralConfig(width=8, encoder_width=16, encoder_layers=1, decoder_width=16, decoder_layers=1),
+    "spectral": SpectralConfig(
+        width=8, mel_bands=4, phase_iterations=2, encoder_width=16, encoder_layers=1, decoder_width=16, decoder_layers=1
+    ),
 }
 
 

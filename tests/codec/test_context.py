@@ -16,7 +16,20 @@ from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
 
 STRIDES = [(8, 5, 4, 2), (2, 3), (5,), (2, 8)]
 DAC = DacConfig(width=4, encoder_width=2, decoder_width=32)
-SPECTRALS = [SpectralConfig(4, 8, layers, 8, layers, 2) for layers in (1, 3)]
+SPECTRALS = [
+    SpectralConfig(
+        width=4,
+        spectra_per_frame=per_frame,
+        mel_bands=2,
+        phase_iterations=rounds,
+        encoder_width=8,
+        encoder_layers=layers,
+        decoder_width=8,
+        decoder_layers=layers,
+        expansion=2,
+    )
+    for layers, rounds, per_frame in ((1, 1, 2), (3, 4, 2), (1, 5, 1))
+]
 
 
 def reach(half: nn.Module, disturbed: Tensor, channels: int, per_frame_in: int, per_frame_out: int) -> tuple[int, int]:
@@ -49,9 +62,9 @@ def test_dac_decoder_with_strides_of_its_own(decoder_strides: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("config", SPECTRALS)
-@pytest.mark.parametrize("hop", [320, 480, 6])
+@pytest.mark.parametrize("hop", [320, 480, 8])
 def test_spectral(config: SpectralConfig, hop: int) -> None:
-    encoder, decoder = SpectralEncoder(config, hop), SpectralDecoder(config, hop)
+    encoder, decoder = SpectralEncoder(config, hop, 50 * hop), SpectralDecoder(config, hop, 50 * hop)
     assert encoder.context_frames - max(reach(encoder, torch.randn(hop).double(), 1, hop, 1)) in (0, 1)
     assert decoder.context_frames - max(reach(decoder, torch.ones(1).double(), 4, 1, hop)) in (0, 1)
 

@@ -26,6 +26,8 @@ TINY: dict[str, Any] = {
         "acoustic": {
             "kind": "spectral",
             "width": 8,
+            "mel_bands": 4,
+            "phase_iterations": 1,
             "encoder_width": 16,
             "encoder_layers": 1,
             "decoder_width": 16,

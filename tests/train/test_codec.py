@@ -18,9 +18,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import HubertConfig, HubertModel
 
+from tests.conftest import TEACHERS
 from xcodec.codec.checkpoint import CheckpointError
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
+from xcodec.codec.spectral import Spectrogram
 from xcodec.codec.teacher import Teacher
 from xcodec.train.checkpoint import load_training
 from xcodec.train.codec import CodecTrainer, run
@@ -101,9 +103,11 @@ def test_resuming_is_bit_identical_to_not_stopping(tiny: Tiny) -> None:
 
 
 def test_accumulated_passes_are_one_large_batch(tiny: Tiny) -> None:
-    """Without codebooks, which by design move at every pass."""
-    at_once = tiny("steps=4", "quantize_from=100", "batch_size=8", name="at_once")
-    in_parts = tiny("steps=4", "quantize_from=100", "batch_size=4", "accumulation=2", name="in_parts")
+    """Without codebooks, which by design move at every pass, and without the search for phases, which magnifies
+    rounding."""
+    smooth = ("steps=4", "quantize_from=100", "losses.spectra=1", "losses.mel=0", "losses.complex=0")
+    at_once = tiny(*smooth, "batch_size=8", name="at_once")
+    in_parts = tiny(*smooth, "batch_size=4", "accumulation=2", name="in_parts")
     start = {name: value.clone() for name, value in CodecTrainer(at_once).trainable.items()}
     run(at_once)
     run(in_parts)
@@ -131,6 +135,37 @@ def test_one_codec_forward_a_step_and_discriminators_that_learn_when_told(
     trainer.train()
     assert len(forwards) == 9
     assert [number for number, changed in enumerate(weights) if changed] == [2, 5, 8]
+
+
+def test_spectra_alone_are_learnt_without_making_audio(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> torch.Tensor:
+        raise AssertionError("phases were searched for in a step that needs none")
+
+    config = tiny("steps=30", "losses.mel=0", "losses.complex=0", "losses.spectra=1", "optimizer.lr=1e-2")
+    monkeypatch.setattr(Spectrogram, "synthesise", forbidden)
+    run(config)
+    lines = [line for line in log(config) if "spectra" in line]
+    assert lines[-1]["spectra"] < 0.9 * lines[0]["spectra"]
+    assert "mel" not in lines[0]
+
+
+def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -> None:
+    """Measured on what is quantised, and without a change to what the semantic decoder is given."""
+    source = tmp_path / "teacher"
+    HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
+    teacher = {"architecture": TEACHERS["hubert"].architecture, "source": str(source)}
+    model = {**TINY["model"], "sample_rate": 16000, "semantic": {"width": 4, "blocks": 1, "teacher": teacher}}
+    model["quantizer"] = {**model["quantizer"], "width": 12}
+    found = {}
+    for share in ("null", "0.25"):
+        trainer = CodecTrainer(tiny(f"semantic_share={share}", model=model, name=f"share-{share}"))
+        trainer.start(resume=False)
+        clips = trainer.first_clips()
+        latents = trainer.network.latents(clips).values
+        found[share] = latents, trainer.network.to_semantic(latents.transpose(1, 2))
+    variances = found["0.25"][0].transpose(1, 2).flatten(0, 1).var(0)
+    assert float(variances[8:].sum() / variances.sum()) == pytest.approx(0.25, abs=0.01)
+    torch.testing.assert_close(found["0.25"][1], found["null"][1])
 
 
 def test_the_codebooks_start_near_the_latents(tiny: Tiny) -> None:

@@ -58,6 +58,11 @@ def test_twin_differs_from_mini_in_nothing_but_the_semantic_branch() -> None:
     assert twin["model"].pop("semantic") is None
     assert mini["model"].pop("semantic") is not None
     assert mini.pop("name") != twin.pop("name")
+    # Without the branch there is nothing to give a share to, and so much less to quantise.
+    assert mini.pop("semantic_share")
+    assert twin.pop("semantic_share") is None
+    acoustic_width = mini["model"]["acoustic"]["width"]
+    assert twin["model"]["quantizer"].pop("width") == acoustic_width < mini["model"]["quantizer"].pop("width")
     assert mini == twin
 
 

@@ -43,23 +43,30 @@ class DacConfig:
 
 @dataclass(frozen=True)
 class SpectralConfig:
-    """Acoustic halves that run at frame rate: ConvNeXt around an MDCT, tens of times cheaper on a CPU."""
+    """Acoustic halves that run at frame rate: ConvNeXt on spectrograms, tens of times cheaper on a CPU."""
 
-    width: int = 320
-    """Channels of the acoustic features, out of the encoder and into the decoder; the hop, to begin lossless."""
+    width: int = 200
+    """Channels of the acoustic features, out of the encoder and into the decoder; ``spectra_per_frame`` times
+    ``mel_bands``, to begin as a filter bank and its inverse."""
+    spectra_per_frame: int = 2
+    """Frames of the spectrogram in one frame of codes. A window is four hops of the spectrogram."""
+    mel_bands: int = 100
+    phase_iterations: int = 16
+    """Rounds of the search for phases at decoding."""
     encoder_width: int = 256
     """Channels inside the encoder's blocks."""
     encoder_layers: int = 4
-    decoder_width: int = 384
+    decoder_width: int = 320
     """Channels inside the decoder's blocks."""
-    decoder_layers: int = 8
+    decoder_layers: int = 6
     expansion: int = 3
     """Inner width of a block over its outer width."""
     kind: str = "spectral"
 
     def __post_init__(self) -> None:
-        for name in ("width", "encoder_width", "encoder_layers", "decoder_width", "decoder_layers", "expansion"):
-            _require(getattr(self, name) > 0, f"acoustic.{name} must be positive, not {getattr(self, name)}")
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            _require(each.name == "kind" or value > 0, f"acoustic.{each.name} must be positive, not {value}")
 
 
 AcousticConfig = DacConfig | SpectralConfig
@@ -190,8 +197,9 @@ class XCodecConfig:
             f"strides must be one or more positive numbers, not {list(self.strides)}",
         )
         _require(
-            self.acoustic.kind == "dac" or self.hop_length % 2 == 0,
-            f"spectral halves need an even hop; strides {list(self.strides)} make {self.hop_length}",
+            isinstance(self.acoustic, DacConfig) or self.hop_length % (2 * self.acoustic.spectra_per_frame) == 0,
+            f"spectral halves need a hop that acoustic.spectra_per_frame divides into even parts; strides"
+            f" {list(self.strides)} make {self.hop_length}",
         )
         counts = self.bandwidth_codebooks
         _require(

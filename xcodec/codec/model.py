@@ -44,8 +44,8 @@ class Latents:
 class CodecOutput:
     """Everything a training step needs of one pass through the codec."""
 
-    audio: Tensor
-    """[B, 1, T]."""
+    audio: Tensor | None
+    """[B, 1, T]; None when the pass left it out."""
     codes: Tensor | None
     """int64 [B, K, F]; None when the pass skipped the quantiser."""
     commitment: Tensor
@@ -54,6 +54,10 @@ class CodecOutput:
     """[B, D, F]: the teacher's features as rebuilt from the codes; None in the acoustic baseline."""
     teacher: Tensor | None
     """[B, D, F]: the teacher's features themselves, the target of ``semantic``."""
+    spectra: Tensor | None = None
+    """[B, N, bins]: the compressed magnitudes that a spectral decoder gives phases; None of other decoders."""
+    true_spectra: Tensor | None = None
+    """[B, N, bins]: those of the input, the target of ``spectra``."""
 
 
 class XCodec(nn.Module):
@@ -69,8 +73,8 @@ class XCodec(nn.Module):
             self.acoustic_encoder: nn.Module = DacEncoder(acoustic, strides)
             self.acoustic_decoder: nn.Module = DacDecoder(acoustic, strides)
         else:
-            self.acoustic_encoder = SpectralEncoder(acoustic, config.hop_length)
-            self.acoustic_decoder = SpectralDecoder(acoustic, config.hop_length)
+            self.acoustic_encoder = SpectralEncoder(acoustic, config.hop_length, config.sample_rate)
+            self.acoustic_decoder = SpectralDecoder(acoustic, config.hop_length, config.sample_rate)
         self.teacher: Teacher | None = None
         semantic_width = 0
         if config.semantic is not None:
@@ -173,26 +177,38 @@ class XCodec(nn.Module):
             raise ValueError(f"codes must lie in [0, {self.codebook_size}); got {low} … {high}")
         return self.synthesise(self.quantizer.decode(codes.long()))
 
-    def forward(self, wav: Tensor, codebooks: Tensor | None) -> CodecOutput:
+    def forward(self, wav: Tensor, codebooks: Tensor | None, with_audio: bool = True) -> CodecOutput:
         """One training pass; in training mode it updates the codebooks, once.
 
         Args:
             wav: float [B, 1, T], T a multiple of ``hop_length``.
             codebooks: int64 [B], the number each clip is quantised with. ``None`` skips the quantiser, to warm up the
                 network as a plain autoencoder before there are codebooks.
+            with_audio: False leaves out the waveform where a spectral decoder can be judged by its spectra: most of
+                a training step's time would go into their phases.
         """
         latents = self.latents(wav)
         quantized = Quantized(latents.values, None, latents.values.new_zeros(()))
         if codebooks is not None:
             with torch.autocast(wav.device.type, enabled=False):  # moving averages and distances want float32
                 quantized = self.quantizer(latents.values.float(), codebooks)
-        return CodecOutput(
-            audio=self.synthesise(quantized.values),
+        output = CodecOutput(
+            audio=None,
             codes=quantized.codes,
             commitment=quantized.commitment,
             semantic=self.reconstruct_semantics(quantized.values) if self.teacher is not None else None,
             teacher=latents.teacher,
         )
+        features = _pointwise(self.to_acoustic, quantized.values)
+        decoder = self.acoustic_decoder
+        if isinstance(decoder, SpectralDecoder):
+            output.spectra = decoder.spectra(features)
+            with torch.no_grad():
+                output.true_spectra = decoder.spectrogram.analyse(wav)
+            output.audio = decoder.to_audio(output.spectra) if with_audio else None
+        else:
+            output.audio = decoder(features)
+        return output
 
     def latents(self, wav: Tensor) -> Latents:
         """What is quantised, of whole frames [B, 1, F × hop_length]."""

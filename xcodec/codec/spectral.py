@@ -1,24 +1,23 @@
-"""Acoustic halves that run at frame rate: a modified discrete cosine transform (MDCT) with ConvNeXt blocks around it.
+"""Acoustic halves that run at frame rate: ConvNeXt blocks between a spectrogram and the codes, and phases made anew.
 
 DAC works at sample rate, where most of its time goes. Here everything learnt happens once per frame, as in Vocos
-(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. The transform is fixed: frames of the
-waveform times a matrix, as many coefficients as samples, and it inverts exactly.
+(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. What is coded are the magnitudes of a
+short-time Fourier transform alone: neither the ear nor a language model asks for phases, and bits spent on them are
+bits lost. The decoder predicts magnitudes, and finds phases that fit them by the fast Griffin-Lim algorithm (Perraudin,
+Balazs and Søndergaard, WASPAA 2013): windows overlap fourfold, so magnitudes leave the phases little choice.
 
-Both halves begin as the plain transform: their learnt part adds to it and starts at zero. So before the first training
-step, with codebooks placed by k-means, this already is a working transform codec (docs/xcodec-mini.md has the measure),
-and training goes on from there.
+Both halves begin as a working codec: the encoder as a mel filter bank, the decoder as the interpolation from mel bands
+back to bins; their learnt part adds to that and starts at zero. With codebooks placed by k-means it is intelligible
+before the first training step (docs/xcodec-mini.md has the measure), and training goes on from there.
 
-With a hop of 320, frame f sees the samples from 320·f − 160 to 320·f + 480, half of them shared with its neighbours:
+One frame of codes stands for two frames of the spectrogram. With a hop of 320:
 
-    samples    0         320         640         960
-    frame 0  ──┼────┐
-    frame 1       └─┼───────────┼─────┐
-    frame 2                   └─┼───────────┼──
+    samples          0         320         640         960
+    codes            ├────0─────┼────1──────┼────2──────┤
+    spectrogram      ├─0──┼─1───┼─2───┼─3───┼─4───┼─5───┤   each the middle 160 of the 640 samples it sees
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -27,38 +26,47 @@ from torch import Tensor, nn
 from .config import SpectralConfig
 from .context import context_frames
 
-LOUDNESS = 3.0
-"""Gain before compression, which brings the coefficients of speech to about one."""
-FLOOR = 1e-5
-"""Added to squared coefficients, so that compression has a finite slope at zero."""
+OVERLAP = 4
+"""Hops of the spectrogram in one window."""
+GAIN = 10.0
+"""Brings compressed magnitudes of speech to a spread of about 0.6."""
+MOMENTUM = 0.99
+"""Of the search for phases, over 1 + momentum: the best of those its authors tried."""
+TINY = 1e-9
 
 
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, two linear layers on each frame, added to the input (arXiv 2201.03545)."""
 
+    KERNEL = 7
+
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.depthwise = nn.Conv1d(width, width, self.KERNEL, padding=self.KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, expansion * width)
         self.contract = nn.Linear(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, F] -> [B, C, F]."""
-        y = self.depthwise(x).transpose(1, 2)  # (B, C, F) -> (B, F, C)
-        y = self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
-        return x + y.transpose(1, 2)  # (B, F, C) -> (B, C, F)
+        """[B, F, C] -> [B, F, C]."""
+        # As an image of F × 1 pixels: where channels come last, its gradient is five times as fast.
+        y = x.transpose(1, 2)[..., None]  # (B, F, C) -> (B, C, F, 1)
+        y = F.conv2d(
+            y, self.depthwise.weight[..., None], self.depthwise.bias, padding=(self.KERNEL // 2, 0), groups=y.shape[1]
+        )
+        y = y[..., 0].transpose(1, 2)  # (B, C, F, 1) -> (B, F, C)
+        return x + self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
 
 
 class Backbone(nn.Module):
-    """A linear map of each frame, which starts as the identity, plus ConvNeXt blocks, which start as zero."""
+    """ConvNeXt blocks on frames, whose output starts as zero."""
+
+    KERNEL = 3
 
     def __init__(self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int) -> None:
         super().__init__()
-        self.skip = nn.Linear(channels_in, channels_out, bias=False)
-        nn.init.eye_(self.skip.weight)  # where there are fewer channels out than in, the lowest pass
-        self.embed = nn.Conv1d(channels_in, width, 3, padding=1)
+        self.embed = nn.Conv1d(channels_in, width, self.KERNEL, padding=self.KERNEL // 2)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion) for _ in range(layers)))
         self.last_norm = nn.LayerNorm(width)
@@ -68,81 +76,154 @@ class Backbone(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[B, F, C] -> [B, F, C']."""
-        x = self.embed(frames.transpose(1, 2))  # (B, F, C) -> (B, C, F)
-        x = self.norm(x.transpose(1, 2)).transpose(1, 2)  # (B, C, F) -> (B, F, C) -> (B, C, F)
-        x = self.blocks(x).transpose(1, 2)  # (B, C, F) -> (B, F, C)
-        return self.skip(frames) + self.project(self.last_norm(x))
+        x = self.embed(frames.transpose(1, 2)).transpose(1, 2)  # (B, F, C) -> (B, C, F) -> (B, F, C)
+        return self.project(self.last_norm(self.blocks(self.norm(x))))
 
 
-class Mdct(nn.Module):
-    """Waveform to compressed MDCT coefficients and back, exactly.
+class Spectrogram(nn.Module):
+    """Waveform to compressed magnitudes, and the way back.
 
-    Compression takes the square root of each coefficient and keeps its sign: quiet bands then count for something in
-    the quantiser's distances, as they do for the ear.
+    Compression is the cube root, about how loudness grows with pressure. The root of small magnitudes is not the
+    logarithm: it tends to zero, so that what is too quiet to be heard does not count.
     """
 
-    def __init__(self, hop_length: int) -> None:
+    def __init__(self, hop: int) -> None:
         super().__init__()
-        self.hop_length = hop_length
-        self.margin = hop_length // 2
-        time = torch.arange(2 * hop_length, dtype=torch.float64) + 0.5
-        window = torch.sin(math.pi * time / (2 * hop_length))
-        frequency = torch.arange(hop_length, dtype=torch.float64) + 0.5
-        cosines = torch.cos(math.pi / hop_length * torch.outer(time + hop_length / 2, frequency))
-        self.basis: Tensor
-        self.fade_in: Tensor
-        basis = math.sqrt(2 / hop_length) * window[:, None] * cosines  # [2 · hop, hop]
-        self.register_buffer("basis", basis.float(), persistent=False)
-        # The first half hop and the last one lie in one frame only, with no second to add up to full loudness.
-        fade_in = 1 / window[self.margin : hop_length].square()
-        self.register_buffer("fade_in", fade_in.float(), persistent=False)  # [hop / 2], falls from 2 to 1
+        self.hop = hop
+        self.size = OVERLAP * hop
+        self.bins = self.size // 2 + 1
+        self.margin = (self.size - hop) // 2
+        self.window: Tensor
+        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
 
     def analyse(self, wav: Tensor) -> Tensor:
-        """[B, 1, F × hop] -> [B, F, hop]."""
-        padded = F.pad(wav.squeeze(1), (self.margin, self.margin))
-        coefficients = LOUDNESS * (padded.unfold(1, 2 * self.hop_length, self.hop_length) @ self.basis)
-        return coefficients * (coefficients.square() + FLOOR).pow(-0.25)
+        """[B, 1, N × hop] -> compressed magnitudes [B, N, bins]."""
+        magnitudes = self._transform(wav.squeeze(1)).abs() / (self.size / 2)  # (B, 1, T) -> (B, T)
+        return GAIN * (magnitudes + TINY).pow(1 / 3)  # the root has no slope at zero
 
-    def synthesise(self, compressed: Tensor) -> Tensor:
-        """[B, F, hop] -> [B, 1, F × hop] by overlap and add."""
-        frames = (compressed * compressed.abs() / LOUDNESS) @ self.basis.T  # [B, F, 2 · hop]
-        first, second = frames.chunk(2, dim=2)
-        overlapped = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))  # [B, F + 1, hop]
-        wav = overlapped.flatten(1)[:, self.margin : -self.margin]
-        between = wav[:, self.margin : -self.margin]
-        start, end = wav[:, : self.margin] * self.fade_in, wav[:, -self.margin :] * self.fade_in.flip(0)
-        return torch.cat([start, between, end], dim=1)[:, None]
+    def synthesise(self, compressed: Tensor, iterations: int) -> Tensor:
+        """Compressed magnitudes [B, N, bins] -> [B, 1, N × hop], with phases that were searched for.
+
+        The search begins with every window's sound in its middle, so it depends on the magnitudes alone.
+        """
+        magnitudes = (compressed.clamp(min=0) / GAIN).pow(3) * (self.size / 2)
+        phases = torch.ones_like(magnitudes)
+        phases[..., 1::2] = -1
+        spectrum = torch.complex(magnitudes * phases, torch.zeros_like(magnitudes))
+        before: Tensor | None = None
+        for _ in range(iterations):
+            consistent = self._transform(self._invert(spectrum))
+            direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
+            spectrum = direction * (magnitudes / (direction.abs() + TINY))
+            before = consistent
+        return self._invert(spectrum)[:, None]
+
+    def _transform(self, wav: Tensor) -> Tensor:
+        """[B, N × hop] -> complex [B, N, bins]."""
+        return torch.fft.rfft(F.pad(wav, (self.margin, self.margin)).unfold(1, self.size, self.hop) * self.window)
+
+    def _invert(self, spectrum: Tensor) -> Tensor:
+        """Complex [B, N, bins] -> the waveform [B, N × hop] whose transform is nearest."""
+        batch, frames, _ = spectrum.shape
+        pieces = (torch.fft.irfft(spectrum, n=self.size) * self.window).view(batch, frames, OVERLAP, self.hop)
+        weights = self.window.square().view(1, 1, OVERLAP, self.hop).expand(1, frames, OVERLAP, self.hop)
+        overlapped = self._overlap(pieces) / self._overlap(weights).clamp(min=TINY)
+        return overlapped[:, self.margin : self.margin + frames * self.hop]
+
+    def _overlap(self, pieces: Tensor) -> Tensor:
+        """Windows cut into hops, [B, N, OVERLAP, hop] -> their sum [B, (N + OVERLAP - 1) × hop]."""
+        last = OVERLAP - 1
+        return sum(F.pad(pieces[:, :, i], (0, 0, i, last - i)) for i in range(OVERLAP)).flatten(1)  # type: ignore[union-attr]
+
+
+def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
+    """Triangular filters [bins, bands] on Slaney's mel scale, 0 Hz to half the sample rate; each band is a mean.
+
+    Where bands are narrower than bins, some hold none, and stay empty.
+    """
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = torch.from_numpy(mel_filter_bank(bins, bands, 0, sample_rate / 2, sample_rate, mel_scale="slaney"))
+    return (filters / filters.sum(0).clamp(min=TINY)).float()
+
+
+def _interpolation(filters: Tensor) -> Tensor:
+    """From bands back to bins, [bins, bands]: each bin is the mean of the bands that hear it, by how well they do."""
+    shares = filters / filters.amax(0).clamp(min=TINY)
+    heard = shares.sum(1) > 0
+    # Bins that no band hears, those at 0 Hz and half the rate, take after the nearest bin that one does.
+    bins = torch.arange(len(filters), dtype=torch.float32)
+    nearest = heard.nonzero().squeeze(1)[(bins[:, None] - bins[heard]).abs().argmin(1)]
+    return shares[nearest] / shares[nearest].sum(1, keepdim=True)
 
 
 class SpectralEncoder(nn.Module):
     """Waveform [B, 1, F × hop] -> acoustic features [B, D, F]."""
 
-    def __init__(self, config: SpectralConfig, hop_length: int) -> None:
+    def __init__(self, config: SpectralConfig, hop_length: int, sample_rate: int) -> None:
         super().__init__()
-        self.mdct = Mdct(hop_length)
-        self.backbone = Backbone(
-            hop_length, config.encoder_width, config.encoder_layers, config.expansion, config.width
+        self.per_frame = config.spectra_per_frame
+        self.spectrogram = Spectrogram(hop_length // self.per_frame)
+        self.filters: Tensor
+        self.register_buffer(
+            "filters", mel_bands(config.mel_bands, self.spectrogram.bins, sample_rate), persistent=False
         )
-        self.context_frames = context_frames(self.backbone) + 1  # a frame of the MDCT reaches into its neighbours
+        self.skip = nn.Linear(self.per_frame * config.mel_bands, config.width, bias=False)
+        nn.init.eye_(self.skip.weight)
+        self.backbone = Backbone(
+            self.per_frame * self.spectrogram.bins,
+            config.encoder_width,
+            config.encoder_layers,
+            config.expansion,
+            config.width,
+        )
+        window = -(-self.spectrogram.margin // hop_length)  # frames into which a window reaches
+        self.context_frames = context_frames(self.backbone) + window
         """Frames of audio on either side of a frame that its features depend on."""
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, F × hop] -> [B, D, F]."""
-        return self.backbone(self.mdct.analyse(wav)).transpose(1, 2)  # (B, F, D) -> (B, D, F)
+        spectra = self.spectrogram.analyse(wav)
+        bands = spectra @ self.filters
+        batch, frames = len(wav), spectra.shape[1] // self.per_frame
+        features = self.skip(bands.reshape(batch, frames, -1)) + self.backbone(spectra.reshape(batch, frames, -1))
+        return features.transpose(1, 2)  # (B, F, D) -> (B, D, F)
 
 
 class SpectralDecoder(nn.Module):
-    """Acoustic features [B, D, F] -> waveform [B, 1, F × hop]."""
+    """Acoustic features [B, D, F] -> spectra -> waveform [B, 1, F × hop]."""
 
-    def __init__(self, config: SpectralConfig, hop_length: int) -> None:
+    def __init__(self, config: SpectralConfig, hop_length: int, sample_rate: int) -> None:
         super().__init__()
-        self.mdct = Mdct(hop_length)
+        self.per_frame = config.spectra_per_frame
+        self.iterations = config.phase_iterations
+        self.spectrogram = Spectrogram(hop_length // self.per_frame)
+        bands, bins = config.mel_bands, self.spectrogram.bins
+        self.skip = nn.Linear(config.width, self.per_frame * bins, bias=False)
+        with torch.no_grad():
+            to_bins = torch.block_diag(*[_interpolation(mel_bands(bands, bins, sample_rate))] * self.per_frame)
+            shared = min(config.width, to_bins.shape[1])
+            self.skip.weight.zero_()[:, :shared] = to_bins[:, :shared]
         self.backbone = Backbone(
-            config.width, config.decoder_width, config.decoder_layers, config.expansion, hop_length
+            config.width, config.decoder_width, config.decoder_layers, config.expansion, self.per_frame * bins
         )
-        self.context_frames = context_frames(self.backbone) + 1  # neighbours overlap with half of a frame's audio
+        # A hop of audio is made of windows up to two hops away, and each round of the search looks as far as windows
+        # overlap: three.
+        spectra = OVERLAP // 2 + self.iterations * (OVERLAP - 1)
+        self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
+
+    def spectra(self, features: Tensor) -> Tensor:
+        """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins]: all that is learnt."""
+        frames = features.transpose(1, 2)  # (B, D, F) -> (B, F, D)
+        spectra = self.skip(frames) + self.backbone(frames)
+        return spectra.reshape(len(features), -1, self.spectrogram.bins)
+
+    def to_audio(self, spectra: Tensor) -> Tensor:
+        """Compressed magnitudes -> [B, 1, F × hop]."""
+        # In float32 also under mixed precision: transforms know nothing shorter, and phases want all of it.
+        return self.spectrogram.synthesise(spectra.float(), self.iterations)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""
-        return self.mdct.synthesise(self.backbone(features.transpose(1, 2)))  # (B, D, F) -> (B, F, D)
+        return self.to_audio(self.spectra(features))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -332,4 +333,11 @@ def crop_loader(
         num_workers=workers,
         collate_fn=_batch,
         pin_memory=pin_memory,
+        worker_init_fn=_outlive_signals,
     )
+
+
+def _outlive_signals(_: int) -> None:
+    """A scheduler or a Ctrl-C signals all processes of a job. The training one ends its step, and needs its readers."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)

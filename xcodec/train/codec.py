@@ -28,7 +28,7 @@ from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
 from .run import Run, find_checkpoint
-from .start import codebooks_are_placed, load_teacher, place_codebooks
+from .start import balance_branches, codebooks_are_placed, load_teacher, place_codebooks
 from .validate import Validation, Validator
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
@@ -97,10 +97,11 @@ class CodecTrainer(Run[CropBatch]):
         """
         play = self.config.discriminators
         clip_norm, norms = self.config.optimizer.clip, {}
-        output = self.codec(clips, codebooks)
+        critics_listen = self.discriminators is not None and play.play_at(self.step)
+        output = self.codec(clips, codebooks, critics_listen or self.losses.hear_audio)
         losses = self.losses(output, clips)
 
-        if self.discriminators is not None and play.play_at(self.step):
+        if self.discriminators is not None and critics_listen and output.audio is not None:
             real, fake = clips[: play.clips], output.audio[: play.clips].float()
 
             if play.learn_at(self.step):
@@ -145,6 +146,8 @@ class CodecTrainer(Run[CropBatch]):
             load_weights(config.init_from, self.network)
         elif self.network.teacher is not None:
             load_teacher(self.network.teacher)
+            if config.semantic_share is not None:
+                balance_branches(self.network, self.first_clips(), config.semantic_share)
         if self.network.teacher is not None and config.teacher_cache is not None:
             remember_features(self.network.teacher, Path(config.teacher_cache))
         if newest is None and self.average is not None:
@@ -229,6 +232,11 @@ class CodecTrainer(Run[CropBatch]):
             steps=config.kmeans_batches,
         )
         place_codebooks(self.network, (batch.audio.to(accelerator.device) for batch in loader))
+
+    def first_clips(self) -> Tensor:
+        """Clips [B, 1, T] of the first steps, the same on every rank."""
+        loader = crop_loader(self.crops, self.config.batch_size, steps=4)
+        return torch.cat([batch.audio for batch in loader]).to(self.accelerator.device)
 
     def validate(self) -> Validation | None:
         """Measure at every bandwidth, with the averaged weights if there are any.

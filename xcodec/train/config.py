@@ -119,6 +119,8 @@ class OptimizerConfig:
 class LossWeights:
     """One weight for each loss; logs use the same names. A loss of weight 0 is not computed."""
 
+    spectra: float = 0.0
+    """L1 between compressed magnitudes, of a spectral decoder: the one loss that needs no phases, and so no audio."""
     waveform: float = 0.0
     """L1 between waveforms."""
     mel: float = 0.0
@@ -288,6 +290,9 @@ class TrainConfig(RunConfig):
 
     batch_size: int = 8
     """Crops of each rank in one pass."""
+    semantic_share: float | None = None
+    """Of the variance of what is quantised, how much the semantic branch has when training starts; ``null`` leaves it
+    to chance, as the release does."""
     quantize_from: int = 0
     """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
     kmeans_batches: int = 8
@@ -300,6 +305,10 @@ class TrainConfig(RunConfig):
         _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}")
         for name in ("quantize_from", "kmeans_batches"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
+        _require(
+            self.semantic_share is None or 0 < self.semantic_share < 1,
+            f"semantic_share must lie between 0 and 1, not {self.semantic_share}",
+        )
         codec = self.codec
         samples = self.data.crops(codec.sample_rate).samples
         _require(

@@ -139,10 +139,20 @@ class CodecLosses(nn.Module):
         self.weights = weights
         self.reconstruction = ReconstructionLosses(weights, spectra, sample_rate)
 
+    @property
+    def hear_audio(self) -> bool:
+        """Whether any of them listens to the waveform."""
+        weights = self.weights
+        return any((weights.waveform, weights.mel, weights.complex, weights.stft, weights.subband_stft))
+
     def forward(self, output: CodecOutput, clips: Tensor) -> dict[str, Tensor]:
         """One scalar for each loss that has a weight and applies, of a pass over clips [B, 1, T]."""
         weights = self.weights
-        losses = self.reconstruction(output.audio.float(), clips)
+        losses = {}
+        if output.audio is not None:
+            losses |= self.reconstruction(output.audio.float(), clips)
+        if weights.spectra and output.spectra is not None and output.true_spectra is not None:
+            losses["spectra"] = F.l1_loss(output.spectra.float(), output.true_spectra)
         if output.semantic is not None and output.teacher is not None:
             if weights.semantic:
                 losses["semantic"] = F.mse_loss(output.semantic.float(), output.teacher.float())

@@ -46,6 +46,34 @@ def codebooks_are_placed(codec: XCodec) -> bool:
 
 
 @torch.no_grad()
+def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
+    """Scale the untrained semantic branch so that it makes up a given share of the variance of what is quantised.
+
+    A codebook spends its entries where the variance is. How loud untrained convolutions speak is chance, and so would
+    be how much the first codebooks tell of the semantics.
+
+    Args:
+        codec: One with a teacher, whose semantic branch has not been trained.
+        clips: [B, 1, T], to measure on.
+        share: of the semantic features, between 0 and 1.
+    """
+    assert codec.teacher is not None
+    acoustic = codec.acoustic_encoder(clips)
+    semantic = codec.semantic_encoder(codec.teacher(clips, acoustic.shape[2]))
+    wanted = share / (1 - share) * _total_variance(acoustic)
+    scale = (wanted / _total_variance(semantic)).sqrt()
+    # The branch's first layer feeds units with a bend at zero, so its output is scaled where it leaves.
+    codec.prior.weight[:, acoustic.shape[1] :] *= scale
+    codec.prior.bias[acoustic.shape[1] :] *= scale
+    codec.to_semantic.weight /= scale
+
+
+def _total_variance(features: Tensor) -> Tensor:
+    """Of [B, D, F], summed over channels."""
+    return features.transpose(1, 2).flatten(0, 1).var(0).sum()  # (B, D, F) -> (B·F, D)
+
+
+@torch.no_grad()
 def place_codebooks(codec: XCodec, batches: Iterable[Tensor]) -> None:
     """Initialise the quantiser, level by level, on what each level is left with.
 

@@ -58,6 +58,7 @@ class Validator:
                 clips = batch.to(device)
                 used = None if count is None else torch.full((len(clips),), count, device=device)
                 output = codec(clips, used)
+                assert output.audio is not None, "not left out unless asked for"
                 if index == 0:
                     examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
                 values = losses(output, clips)
