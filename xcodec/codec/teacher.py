@@ -6,6 +6,7 @@ resampled in, averaged over layers, resampled to the codec's frames, and heard i
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ class Teacher(nn.Module):
         context = round(self.config.context * self.config.sample_rate / hop)
         first, last = max(start - context, 0), min(end + context, wav.shape[1] // hop)
         heard = F.pad(wav[:, first * hop : last * hop], (self.config.padding, self.config.padding))
-        with torch.autocast(heard.device.type, self.autocast, enabled=self.autocast is not None):
+        # Without a choice of its own it goes along with whatever is around it, such as a training step.
+        with torch.autocast(heard.device.type, self.autocast) if self.autocast else nullcontext():
             states = [state.to(wav.dtype) for state in self.network(heard)]
         layers = self.config.layers
         features = torch.stack(states).mean(0) if layers == "mean" else states[int(layers)]

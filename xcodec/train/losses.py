@@ -148,7 +148,7 @@ class CodecLosses(nn.Module):
     def forward(self, output: CodecOutput, clips: Tensor) -> dict[str, Tensor]:
         """One scalar for each loss that has a weight and applies, of a pass over clips [B, 1, T]."""
         weights = self.weights
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if output.audio is not None:
             losses |= self.reconstruction(output.audio.float(), clips)
         if weights.spectra and output.spectra is not None and output.true_spectra is not None:

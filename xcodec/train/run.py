@@ -163,7 +163,8 @@ class Run(ABC, Generic[Batch]):
                     if self.average is not None:
                         self.average.update(self.step)
                     self.step += 1
-                    last = self.step == config.steps or bool(stopping)
+                    stop = bool(stopping)  # once: a signal may come at any line, also between those that ask
+                    last = self.step == config.steps or stop
                     reporter.display.advance(self.step)
                     if self.step % config.log_every == 0 or last:
                         reporter.report(self.step, rates)
@@ -171,7 +172,7 @@ class Run(ABC, Generic[Batch]):
                         reporter.validation(self.step, found)
                     if self.step % config.checkpoint_every == 0 or last:
                         self.save()
-                    if stopping:
+                    if stop:
                         reporter.display.say(f"stopped at step {self.step}; its checkpoint is written")
                         return
         finally:
