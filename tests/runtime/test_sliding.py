@@ -53,3 +53,16 @@ def test_what_is_held_does_not_grow() -> None:
 
 def test_an_empty_sequence_gives_nothing() -> None:
     assert Sliding(lambda x: x, Reach(2, 3)).finish() == []
+
+
+def test_a_grid_sets_where_hearing_begins() -> None:
+    heard = []
+
+    def network(piece: Tensor) -> Tensor:
+        heard.append((int(piece[0, 0, 0]), int(piece[0, 0, -1])))
+        return piece
+
+    whole = torch.arange(23.0)[None, None]
+    made = run(Sliding(network, Reach(before=2, after=2, least=4, most=4, grid=10)), whole, [5] * 4 + [3])
+    assert torch.equal(made, whole)
+    assert heard == [(0, 5), (0, 9), (0, 11), (8, 15), (8, 19), (8, 21), (18, 22)]

@@ -4,7 +4,7 @@ Three graphs, with any number of clips and of frames:
 
     teacher   audio [B, 1, T]                        -> heard [B, D, F]
     encoder   audio [B, 1, F × hop], heard [B, D, F] -> codes int64 [B, K, F]
-    decoder   codes int64 [B, K, F]                  -> audio [B, 1, F × hop]
+    decoder   codes int64 [B, K, F]                  -> audio [B, 1, F × hop]; a code of -1 stands for none
 
 The teacher's graph hears all it is given at once. Where the codec's teacher hears in windows (as that of xcodec-mini
 does), a longer clip is given to it window by window, as `meta.json` beside the graphs says: features of the frames
@@ -77,8 +77,12 @@ class DecoderGraph(nn.Module):
         self.codec = codec
 
     def forward(self, codes: Tensor) -> Tensor:
-        """int64 [B, K, F] -> [B, 1, F × hop]."""
-        return self.codec.synthesise(self.codec.quantizer.decode(codes))
+        """int64 [B, K, F] -> [B, 1, F × hop]; -1 is no code, as of all codebooks above a bandwidth."""
+        levels = self.codec.quantizer.first(codes.shape[1])
+        given = (codes >= 0).unsqueeze(-1)  # [B, K, F, 1]
+        codes = codes.clamp(min=0)
+        chosen = [level.decode(codes[:, k]) * given[:, k] for k, level in enumerate(levels)]
+        return self.codec.synthesise(torch.stack(chosen).sum(0).transpose(1, 2))  # (B, F, D) -> (B, D, F)
 
 
 def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = "onnx") -> list[str]:

@@ -30,6 +30,22 @@ class Reach:
     """A piece waits until it has this many frames (but for the last)."""
     most: int = 1000
     """A longer one is divided, which bounds the memory."""
+    grid: int | None = None
+    """Where the network tells positions apart: frames of its windows. What is heard for a piece then begins ``before``
+    frames ahead of the window, ends as many after it at the latest, and no piece reaches into the next window."""
+
+    def end(self, start: int, available: int) -> int:
+        """Where a piece from ``start`` ends, if there are so many frames to give."""
+        end = min(available, start + self.most)
+        return min(end, (start // self.grid + 1) * self.grid) if self.grid else end
+
+    def heard(self, start: int, end: int, available: int) -> tuple[int, int]:
+        """The frames that are heard for a piece, of those that are there."""
+        last = min(end + self.after, available)
+        if not self.grid:
+            return max(start - self.before, 0), last
+        window = start // self.grid * self.grid
+        return max(window - self.before, 0), min(last, window + self.grid + self.before)
 
 
 class Sliding:
@@ -66,11 +82,11 @@ class Sliding:
         assert self._held is not None
         available = self._first + self._held.shape[2] // self._in
         while available - after - self._next >= least:
-            end = min(available - after, self._next + self._reach.most)
-            first, last = max(self._next - self._reach.before, 0), min(end + self._reach.after, available)
+            end = self._reach.end(self._next, available - after)
+            first, last = self._reach.heard(self._next, end, available)
             made = self._network(self._held[..., (first - self._first) * self._in : (last - self._first) * self._in])
             yield made[..., (self._next - first) * self._out : (end - first) * self._out]
             self._next = end
-            needed = max(end - self._reach.before, 0)
+            needed, _ = self._reach.heard(end, end, available)
             self._held = self._held[..., (needed - self._first) * self._in :].clone()  # a slice would keep all of it
             self._first = needed

@@ -28,7 +28,7 @@ WHOLE_CLIP_CONTEXT = 5.0
 PORTION = 10
 """Frames that a live encoder gives at a time."""
 HISTORY = 4.0
-"""Seconds that the teacher hears before a piece when there is little look-ahead."""
+"""Seconds that a teacher without windows hears before a piece when there is little look-ahead."""
 
 
 class StreamingDecoder:
@@ -88,7 +88,7 @@ class StreamingEncoder:
             teacher's config with their context, which gives the codes of ``codec.encode``; a teacher without windows
             gets pieces of 20 s with 5 s on either side, which gives nearly those.
         least: frames to encode at a time; 10 by default when there is a ``look_ahead``, else 20 s of them. With a
-            ``look_ahead`` the teacher hears 4 s more for each portion, so small ones are costly.
+            ``look_ahead`` the teacher hears seconds of the past again for each portion, so small ones are costly.
 
     Raises:
         ValueError: the model lacks the bandwidth, or ``look_ahead`` is negative or more than the teacher can hear.
@@ -182,16 +182,20 @@ def _hearing(codec: XCodec, teacher: Teacher, look_ahead: float | None, least: i
     window, before = config.window, config.context
     if window is None:
         window, before = PIECE_SECONDS, WHOLE_CLIP_CONTEXT
-    after = before
+    after, grid = before, None
     if look_ahead is not None:
-        window, before, after = least / codec.frame_rate, HISTORY, look_ahead
+        after = look_ahead
+        if config.window is None:
+            before = HISTORY
+        else:  # Whisper knows positions, so each frame is to stand where it stands offline
+            grid = max(1, round(config.window * codec.frame_rate))
     if teacher.longest is not None and before + window + after > teacher.longest:
         raise ValueError(
             f"the teacher hears at most {teacher.longest:g} s at a time, so look_ahead must be below "
             f"{teacher.longest - before - window:g} s, not {after:g}"
         )
-    frames = max(1, round(window * codec.frame_rate))
-    return Reach(round(before * codec.frame_rate), round(after * codec.frame_rate), frames, frames)
+    frames = max(1, round(window * codec.frame_rate)) if look_ahead is None else least
+    return Reach(round(before * codec.frame_rate), round(after * codec.frame_rate), frames, frames, grid)
 
 
 def _context(half: nn.Module) -> int:
