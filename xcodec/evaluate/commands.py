@@ -109,6 +109,9 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write, .html; .md and .csv come beside it.")],
     title: Annotated[str, typer.Option(help="Its heading.")] = "Codecs compared",
     clips: Annotated[int, typer.Option(min=0, help="Clips of each domain to listen to.")] = 2,
+    mute: Annotated[
+        list[str] | None, typer.Option(help="A source whose audio is left out, for its licence. Repeat it.")
+    ] = None,
 ) -> None:
     """Make one HTML page of results: tables, curves, spectrograms, players, tokens.
 
@@ -116,7 +119,7 @@ def report(
     """
     from xcodec.evaluate.report import write_report
 
-    write_report(folders, out, title, clips)
+    write_report(folders, out, title, clips, mute or ())
 
 
 def _shown(left: Iterator[int], quiet: bool) -> Iterator[int]:

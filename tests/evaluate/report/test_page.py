@@ -169,6 +169,11 @@ def test_the_same_results_give_the_same_page(results: Path, report: Path) -> Non
     assert (results / "again.html").read_bytes() == report.read_bytes()
 
 
+def test_of_a_muted_source_there_is_nothing_to_hear(results: Path) -> None:
+    write_report([results], results / "quiet.html", "Quiet", muted=[HOSTILE])
+    assert "<audio" not in (results / "quiet.html").read_text()
+
+
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither summary\.json nor semantic\.json"):
         write_report([tmp_path], tmp_path / "report.html", "Nothing")

@@ -16,7 +16,9 @@ from xcodec.evaluate.report.tables import Table, to_csv, to_markdown
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-def write_report(folders: Sequence[Path], out: Path, title: str, clips: int = 2) -> list[Path]:
+def write_report(
+    folders: Sequence[Path], out: Path, title: str, clips: int = 2, muted: Sequence[str] = ()
+) -> list[Path]:
     """Make the page, and beside it `.md` and `.csv` of the same name.
 
     Args:
@@ -24,6 +26,7 @@ def write_report(folders: Sequence[Path], out: Path, title: str, clips: int = 2)
         out: the page, `.html`.
         title: its heading.
         clips: of each domain, so many are there to listen to, of those whose audio was kept.
+        muted: sources whose audio is left out, because their licence does not let it be published.
 
     Raises:
         ValueError: a folder without results, or another suffix.
@@ -43,7 +46,7 @@ def write_report(folders: Sequence[Path], out: Path, title: str, clips: int = 2)
             summary = run.reconstruction
             tables += content.reconstruction_tables(summary)
             figures += content.rate_curves(summary)
-            listening += content.listening(run, clips)
+            listening += content.listening(run, clips, muted)
             counts = ", ".join(f"{count} of {domain}" for domain, count in summary["clips"].items())
             introduction.append(f"Reconstruction: {counts}; {summary['seconds']:.0f} s of audio, measured at 16 kHz.")
             method += [(each["title"], each["backend"]) for each in summary["measures"].values()]

@@ -166,12 +166,13 @@ def rate_curves(summary: Record) -> list[tuple[str, str]]:
     return found
 
 
-def listening(run: Run, most: int) -> list[Listening]:
-    """The clips whose audio was kept, `most` of each domain, by the codecs of the summary."""
+def listening(run: Run, most: int, muted: Sequence[str]) -> list[Listening]:
+    """The clips whose audio was kept, `most` of each domain and none of muted sources, by the codecs of the summary."""
     assert run.reconstruction is not None
     sizes = {codec["label"]: codec.get("codes", {}).get("codebook_size") for codec in run.reconstruction["codecs"]}
     identities = {codec["identity"] for codec in run.reconstruction["codecs"]}
     lines = [line for line in read_lines(run.folder / "clips.jsonl") if line["kept"] and line["identity"] in identities]
+    lines = [line for line in lines if line["source"] not in muted]
     found = []
     for domain in dict.fromkeys(line["domain"] for line in lines):
         names = list(dict.fromkeys(line["clip"] for line in lines if line["domain"] == domain))
