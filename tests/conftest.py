@@ -59,10 +59,22 @@ def tiny_config(acoustic: str = "spectral", teacher: str | None = "hubert", **ch
     return XCodecConfig(**values)
 
 
-def tiny_codec(acoustic: str = "spectral", teacher: str | None = "hubert", seed: int = 0, **changes: Any) -> XCodec:
-    """A codec with random weights, and codebooks placed among the latents of noise; in evaluation mode."""
+def tiny_codec(
+    acoustic: str = "spectral",
+    teacher: str | None = "hubert",
+    seed: int = 0,
+    semantic_gain: float = 1.0,
+    **changes: Any,
+) -> XCodec:
+    """A codec with random weights, and codebooks placed among the latents of noise; in evaluation mode.
+
+    The semantic branch is soft-spoken, untrained as it is. Where its codes are to tell what the teacher heard,
+    ``semantic_gain`` makes it louder.
+    """
     torch.manual_seed(seed)
     codec = XCodec(tiny_config(acoustic, teacher, **changes))
+    with torch.no_grad():
+        codec.prior.weight[:, codec.config.acoustic.width :] *= semantic_gain
     codec.train()
     with torch.no_grad():
         codec(torch.randn(4, 1, 32 * codec.hop_length), torch.full((4,), codec.config.quantizer.codebooks))

@@ -74,7 +74,7 @@ def test_what_those_who_run_it_must_know(exported: tuple[XCodec, Path]) -> None:
 
 def test_openvino_reads_what_is_written(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    codec = tiny_codec("spectral", None)
+    codec = tiny_codec("dac", None)
     assert export(codec, tmp_path / "graphs", "openvino") == [
         "decoder.bin",
         "decoder.xml",
@@ -92,6 +92,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("precious")
     with pytest.raises(CheckpointError, match=r"letter\.txt"):
         export(codec, tmp_path)
+    with pytest.raises(ExportError, match="OpenVINO"):
+        export(codec, tmp_path / "new", "openvino")
     with pytest.raises(ExportError, match="exact"):
         export(accelerate(codec), tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

@@ -32,6 +32,9 @@ GAIN = 10.0
 """Brings compressed magnitudes of speech to a spread of about 0.6."""
 MOMENTUM = 0.99
 """Of the search for phases, over 1 + momentum: the best of those its authors tried."""
+SOFTNESS = 1e-3
+"""Of a target magnitude: a coefficient weaker than that has no phase to speak of, and is not blown up to full size. It
+keeps the search from magnifying rounding."""
 TINY = 1e-9
 
 
@@ -98,7 +101,8 @@ class Spectrogram(nn.Module):
 
     def analyse(self, wav: Tensor) -> Tensor:
         """[B, 1, N × hop] -> compressed magnitudes [B, N, bins]."""
-        magnitudes = self._transform(wav.squeeze(1)).abs() / (self.size / 2)  # (B, 1, T) -> (B, T)
+        parts = torch.view_as_real(self._transform(wav.squeeze(1)))  # (B, 1, T) -> (B, T)
+        magnitudes = parts.square().sum(3).sqrt() / (self.size / 2)
         return GAIN * (magnitudes + TINY).pow(1 / 3)  # the root has no slope at zero
 
     def synthesise(self, compressed: Tensor, iterations: int) -> Tensor:
@@ -114,7 +118,7 @@ class Spectrogram(nn.Module):
         for _ in range(iterations):
             consistent = self._transform(self._invert(spectrum))
             direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
-            spectrum = direction * (magnitudes / (direction.abs() + TINY))
+            spectrum = direction * (magnitudes / (direction.abs() + SOFTNESS * magnitudes + TINY))
             before = consistent
         return self._invert(spectrum)[:, None]
 
@@ -185,7 +189,7 @@ class SpectralEncoder(nn.Module):
         """[B, 1, F × hop] -> [B, D, F]."""
         spectra = self.spectrogram.analyse(wav)
         bands = spectra @ self.filters
-        batch, frames = len(wav), spectra.shape[1] // self.per_frame
+        batch, frames = wav.shape[0], spectra.shape[1] // self.per_frame
         features = self.skip(bands.reshape(batch, frames, -1)) + self.backbone(spectra.reshape(batch, frames, -1))
         return features.transpose(1, 2)  # (B, F, D) -> (B, D, F)
 
@@ -217,7 +221,7 @@ class SpectralDecoder(nn.Module):
         """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins]: all that is learnt."""
         frames = features.transpose(1, 2)  # (B, D, F) -> (B, F, D)
         spectra = self.skip(frames) + self.backbone(frames)
-        return spectra.reshape(len(features), -1, self.spectrogram.bins)
+        return spectra.reshape(features.shape[0], -1, self.spectrogram.bins)
 
     def to_audio(self, spectra: Tensor) -> Tensor:
         """Compressed magnitudes -> [B, 1, F × hop]."""

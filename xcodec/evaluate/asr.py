@@ -76,7 +76,7 @@ def errors(reference: str, heard: str, language: str | None = None) -> Errors:
     """Edit distances in words and characters, after Whisper's own normalisation of both.
 
     >>> errors("Mr. Smith's colour is TWENTY-one.", "mister smith's color is 21", "en")
-    Errors(word_errors=1, words=5, character_errors=1, characters=27)
+    Errors(word_errors=1, words=6, character_errors=1, characters=28)
 
     Raises:
         MetricError: nothing to get right.

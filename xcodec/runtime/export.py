@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.config import DacConfig
 from xcodec.codec.model import XCodec
 from xcodec.runtime.engines import plain
 from xcodec.storage import whole_folder
@@ -97,13 +98,17 @@ def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = 
         The names of the files.
 
     Raises:
-        ExportError: a package is missing, or the codec was loaded to run fast.
+        ExportError: a package is missing, the codec was loaded to run fast, or OpenVINO cannot read its graphs.
         OSError: the folder cannot be written.
     """
     if missing := [name for name in _PACKAGES[file_format] if find_spec(name) is None]:
         raise ExportError(f"exporting needs {' and '.join(missing)}: pip install 'xcodec[export]'")
     if codec.weights_id is not None:
         raise ExportError(f"{codec.config.name} was loaded to run fast, and cannot be exported; load it as 'exact'")
+    if file_format == "openvino" and not isinstance(codec.config.acoustic, DacConfig):
+        raise ExportError(
+            f"{codec.config.name} has spectral halves, whose Fourier transforms OpenVINO misreads; export it as onnx"
+        )
     codec = plain(codec)
     hop = codec.hop_length
     graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {}
