@@ -30,7 +30,8 @@ from torch import Tensor
 from xcodec import audio
 from xcodec.codec.config import QuantizerConfig
 from xcodec.codec.quantize import ResidualVectorQuantizer
-from xcodec.codec.spectral import GAIN, OVERLAP, Spectrogram, _interpolation, mel_bands
+from xcodec.codec.spectral import _interpolation, mel_bands
+from xcodec.codec.spectrogram import OVERLAP, Spectrogram
 
 RATE, HOP = 16_000, 320
 COUNTS = (1, 2, 8)
@@ -68,16 +69,17 @@ def magnitudes(
 ) -> Representation:
     """Mel bands of magnitudes, compressed somehow; the phases are searched for."""
     spectrogram = Spectrogram(HOP // 2)
+    scale = spectrogram.size / 2  # a sine of amplitude 1 is about 1 then
     filters = mel_bands(bands, spectrogram.bins, RATE)
     back = _interpolation(filters).T
 
     def analyse(wav: Tensor) -> Tensor:
-        plain = (spectrogram.analyse(wav)[0] / GAIN).pow(3)
+        plain = spectrogram.expand(spectrogram.analyse(wav)[0]) / scale
         return (compress(plain) @ filters).reshape(-1, 2 * bands)
 
     def synthesise(frames: Tensor) -> Tensor:
         plain = expand(frames.reshape(-1, bands) @ back).clamp(min=0)
-        return spectrogram.synthesise(GAIN * plain.pow(1 / 3)[None], 16)
+        return spectrogram.synthesise(scale * plain[None], 16)
 
     return Representation(f"{bands} mel bands, {name}", analyse, synthesise)
 

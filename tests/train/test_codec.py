@@ -67,7 +67,7 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
     run(config)
     lines = log(config)
     training = [line for line in lines if "total" in line]
-    assert training[-1]["mel"] < 0.75 * training[0]["mel"]
+    assert training[-1]["mel"] < 0.8 * training[0]["mel"]
     names = {"waveform", "mel", "complex", "stft", "subband_stft", "adversarial", "feature_matching"}
     assert training[0].keys() >= names | {
         *("discriminator", "gradient", "audio_per_second"),
@@ -166,6 +166,23 @@ def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -
     variances = found["0.25"][0].transpose(1, 2).flatten(0, 1).var(0)
     assert float(variances[8:].sum() / variances.sum()) == pytest.approx(0.25, abs=0.01)
     torch.testing.assert_close(found["0.25"][1], found["null"][1])
+
+
+def test_later_levels_leave_the_semantic_channels_alone(tiny: Tiny, tmp_path: Path) -> None:
+    """From the first placement on, and again in a run that is resumed."""
+    source = tmp_path / "teacher"
+    HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
+    teacher = {"architecture": TEACHERS["hubert"].architecture, "source": str(source)}
+    model = {**TINY["model"], "sample_rate": 16000, "semantic": {"width": 4, "blocks": 1, "teacher": teacher}}
+    model["quantizer"] = {**model["quantizer"], "width": 12}
+    changes = ("semantic_levels=1", "quantize_from=2", "checkpoint_every=2", "name=levels")
+    run(tiny("steps=4", *changes, model=model))
+    run(tiny("steps=6", *changes, model=model), resume=True)
+    weights = final_weights(tiny("steps=6", *changes, model=model))
+    tables = [weights[f"quantizer.levels.{level}.codebook.vectors"] for level in range(2)]
+    assert (tables[0][:, 8:] != 0).any()
+    assert (tables[1][:, 8:] == 0).all()
+    assert (tables[1][:, :8] != 0).any()
 
 
 def test_the_codebooks_start_near_the_latents(tiny: Tiny) -> None:

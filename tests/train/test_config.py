@@ -60,7 +60,8 @@ def test_twin_differs_from_mini_in_nothing_but_the_semantic_branch() -> None:
     assert mini.pop("name") != twin.pop("name")
     # Without the branch there is nothing to give a share to, and so much less to quantise.
     assert mini.pop("semantic_share")
-    assert twin.pop("semantic_share") is None
+    assert twin.pop("semantic_share") is twin.pop("semantic_levels") is None
+    assert mini.pop("semantic_levels")
     acoustic_width = mini["model"]["acoustic"]["width"]
     assert twin["model"]["quantizer"].pop("width") == acoustic_width < mini["model"]["quantizer"].pop("width")
     assert mini == twin

@@ -51,7 +51,9 @@ class SpectralConfig:
     spectra_per_frame: int = 2
     """Frames of the spectrogram in one frame of codes. A window is four hops of the spectrogram."""
     mel_bands: int = 100
-    phase_iterations: int = 16
+    pulses: bool = True
+    """Voices get the phases of a pulse train at their pitch. Without it, theirs are searched for like all others."""
+    phase_iterations: int = 6
     """Rounds of the search for phases at decoding."""
     encoder_width: int = 256
     """Channels inside the encoder's blocks."""
@@ -66,7 +68,8 @@ class SpectralConfig:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
-            _require(each.name == "kind" or value > 0, f"acoustic.{each.name} must be positive, not {value}")
+            counted = each.name not in ("kind", "pulses")
+            _require(not counted or value > 0, f"acoustic.{each.name} must be positive, not {value}")
 
 
 AcousticConfig = DacConfig | SpectralConfig
@@ -145,8 +148,8 @@ class QuantizerConfig:
     decay: float = 0.99
     """Of the moving averages, per training step."""
     revive_below: float = 0.05
-    """A code used less than this fraction of an even share is drawn anew from the batch. (The release's threshold
-    is 2 uses per step, which is above the even share of its own batches.)"""
+    """A code used less than this fraction of an even share is put beside one that is used much. (The release's
+    threshold is 2 uses per step, which is above the even share of its own batches.)"""
     kmeans_iterations: int = 50
     """Of the initialisation on the first training batch."""
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .config import QuantizerConfig
 
 SMOOTHING = 1e-5  # Laplace smoothing of the cluster sizes, so that an unused entry is never divided by zero
+ASIDE = 0.01  # of an entry's size: how far from it another starts that is to share its crowd
 
 
 @dataclass
@@ -43,6 +44,9 @@ class Codebook(nn.Module):
         super().__init__()
         self.config = config
         self.seed = seed
+        self.ignored = 0
+        """Of the last channels, how many training leaves at zero in every entry. What lies there is the same distance
+        from all of them, so the search ignores it too, and inference need not know."""
         size = config.codebook_size
         self.vectors: Tensor
         self.usage: Tensor
@@ -72,46 +76,71 @@ class Codebook(nn.Module):
         smoothed = (self.usage + SMOOTHING) / (total + len(self.usage) * SMOOTHING) * total
         self.vectors.copy_(self.sums / smoothed[:, None])
         self.updates += 1
-        self._revive(points)
+        self._revive(points, codes)
+        self._ignore()
 
-    def _revive(self, points: Tensor) -> None:
-        """Draw entries that have fallen out of use anew from the batch."""
-        dead = (self.usage < self.config.revive_below * self.usage.mean()).nonzero().squeeze(1)
+    def _split(self, vectors: Tensor, usage: Tensor, points: Tensor, codes: Tensor) -> Tensor:
+        """Move entries that are hardly used to where those used most are, in place; returns which were changed, int64.
+
+        Where a random vector of the batch lies, mostly far from everything, an entry is chosen by that vector alone and
+        dies again. One that chose a crowded entry splits the crowd (Linde, Buzo and Gray, 1980), and each gets half of
+        its usage.
+
+        Args:
+            vectors: the entries [N, D].
+            usage: [N].
+            points: [M, D] of all ranks.
+            codes: int64 [M], the entries they chose.
+        """
+        dead = (usage < self.config.revive_below * usage.mean()).nonzero().squeeze(1)[: len(usage) // 2]
         if len(dead) == 0:
+            return dead
+        crowded = usage.topk(len(dead)).indices
+        order = torch.randperm(len(points), generator=self._generator()).to(points.device)
+        member = torch.full_like(usage, -1, dtype=torch.int64).scatter_reduce_(0, codes[order], order, "amax")[crowded]
+        # None of this batch chose some of them: then beside it, by next to nothing.
+        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + ASIDE) * vectors[crowded])
+        usage[crowded] /= 2
+        usage[dead] = usage[crowded]
+        return torch.cat([dead, crowded])
+
+    def _revive(self, points: Tensor, codes: Tensor) -> None:
+        """Move entries that have fallen out of use to where they are needed."""
+        if not (self.usage < self.config.revive_below * self.usage.mean()).any():
             return
-        points = _gather_from_ranks(points)
-        fresh = points[torch.randint(len(points), (len(dead),), generator=self._generator()).to(points.device)]
+        changed = self._split(self.vectors, self.usage, _gather_from_ranks(points), _gather_from_ranks(codes))
         # The averages are set too. The release replaces the vectors alone, and the next update, which recomputes
         # them from the old averages, undoes it.
-        even_share = len(points) / len(self.usage)
-        self.vectors[dead] = fresh
-        self.usage[dead] = even_share
-        self.sums[dead] = fresh * even_share
+        self.sums[changed] = self.vectors[changed] * self.usage[changed, None]
 
     @torch.no_grad()
     def initialise(self, points: Tensor) -> None:
         """Place the entries by k-means on the points [M, D] of all ranks."""
         points = _gather_from_ranks(points)
+        if self.ignored:
+            points = F.pad(points[:, : -self.ignored], (0, self.ignored))
         size, generator = len(self.vectors), self._generator()
         order = torch.randperm(len(points), generator=generator).to(points.device)
         centres = points[order.repeat(-(-size // len(points)))[:size]].clone()
-        for _ in range(self.config.kmeans_iterations):
+        last = self.config.kmeans_iterations - 1
+        for iteration in range(last + 1):
             nearest = (centres.square().sum(1) - 2 * points @ centres.T).argmin(1)
-            error = (points - centres[nearest]).square().sum(1)
             counts = points.new_zeros(size).index_add_(0, nearest, points.new_ones(len(points)))
             sums = torch.zeros_like(centres).index_add_(0, nearest, points)
             centres = sums / counts[:, None].clamp(min=1)
-            # Of the centres that started in the same place (in silence, mostly) all but one are left with nothing;
-            # they go where the error is large.
-            empty = (counts == 0).nonzero().squeeze(1)
-            if len(empty):
-                weights = (error + SMOOTHING).cpu().double()
-                drawn = torch.multinomial(weights, len(empty), replacement=True, generator=generator)
-                centres[empty] = points[drawn.to(points.device)]
+            # Centres that started in the same place (in silence, mostly) have left all but one with nothing, and those
+            # on an outlier have nothing but it.
+            if iteration < last:
+                self._split(centres, counts, points, nearest)
         self.vectors.copy_(centres)
-        self.usage.fill_(len(points) / size)
-        self.sums.copy_(centres * self.usage[:, None])
+        self.usage.copy_(counts)
+        self.sums.copy_(sums)
         self.updates += 1
+
+    def _ignore(self) -> None:
+        """Put the ignored channels back to zero."""
+        if self.ignored:
+            self.vectors[:, -self.ignored :] = 0
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
@@ -230,7 +259,7 @@ def _sum_over_ranks(values: Tensor) -> None:
 
 
 def _gather_from_ranks(points: Tensor) -> Tensor:
-    """[M, D] of every rank, in rank order; all ranks must hold equally many."""
+    """[M, …] of every rank, in rank order; all ranks must hold equally many."""
     if not _many_ranks():
         return points
     gathered = [torch.empty_like(points) for _ in range(dist.get_world_size())]

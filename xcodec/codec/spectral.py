@@ -3,8 +3,8 @@
 DAC works at sample rate, where most of its time goes. Here everything learnt happens once per frame, as in Vocos
 (arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. What is coded are the magnitudes of a
 short-time Fourier transform alone: neither the ear nor a language model asks for phases, and bits spent on them are
-bits lost. The decoder predicts magnitudes, and finds phases that fit them by the fast Griffin-Lim algorithm (Perraudin,
-Balazs and Søndergaard, WASPAA 2013): windows overlap fourfold, so magnitudes leave the phases little choice.
+bits lost. The decoder predicts magnitudes, and makes phases that suit them: those of a pulse train where there is a
+voice (voice.py), and elsewhere those that overlapping windows agree on (spectrogram.py).
 
 Both halves begin as a working codec: the encoder as a mel filter bank, the decoder as the interpolation from mel bands
 back to bins; their learnt part adds to that and starts at zero. With codebooks placed by k-means it is intelligible
@@ -25,17 +25,8 @@ from torch import Tensor, nn
 
 from .config import SpectralConfig
 from .context import context_frames
-
-OVERLAP = 4
-"""Hops of the spectrogram in one window."""
-GAIN = 10.0
-"""Brings compressed magnitudes of speech to a spread of about 0.6."""
-MOMENTUM = 0.99
-"""Of the search for phases, over 1 + momentum: the best of those its authors tried."""
-SOFTNESS = 1e-3
-"""Of a target magnitude: a coefficient weaker than that has no phase to speak of, and is not blown up to full size. It
-keeps the search from magnifying rounding."""
-TINY = 1e-9
+from .spectrogram import OVERLAP, TINY, Spectrogram
+from .voice import Voice
 
 
 class ConvNeXtBlock(nn.Module):
@@ -81,63 +72,6 @@ class Backbone(nn.Module):
         """[B, F, C] -> [B, F, C']."""
         x = self.embed(frames.transpose(1, 2)).transpose(1, 2)  # (B, F, C) -> (B, C, F) -> (B, F, C)
         return self.project(self.last_norm(self.blocks(self.norm(x))))
-
-
-class Spectrogram(nn.Module):
-    """Waveform to compressed magnitudes, and the way back.
-
-    Compression is the cube root, about how loudness grows with pressure. The root of small magnitudes is not the
-    logarithm: it tends to zero, so that what is too quiet to be heard does not count.
-    """
-
-    def __init__(self, hop: int) -> None:
-        super().__init__()
-        self.hop = hop
-        self.size = OVERLAP * hop
-        self.bins = self.size // 2 + 1
-        self.margin = (self.size - hop) // 2
-        self.window: Tensor
-        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
-
-    def analyse(self, wav: Tensor) -> Tensor:
-        """[B, 1, N × hop] -> compressed magnitudes [B, N, bins]."""
-        parts = torch.view_as_real(self._transform(wav.squeeze(1)))  # (B, 1, T) -> (B, T)
-        magnitudes = parts.square().sum(3).sqrt() / (self.size / 2)
-        return GAIN * (magnitudes + TINY).pow(1 / 3)  # the root has no slope at zero
-
-    def synthesise(self, compressed: Tensor, iterations: int) -> Tensor:
-        """Compressed magnitudes [B, N, bins] -> [B, 1, N × hop], with phases that were searched for.
-
-        The search begins with every window's sound in its middle, so it depends on the magnitudes alone.
-        """
-        magnitudes = (compressed.clamp(min=0) / GAIN).pow(3) * (self.size / 2)
-        phases = torch.ones_like(magnitudes)
-        phases[..., 1::2] = -1
-        spectrum = torch.complex(magnitudes * phases, torch.zeros_like(magnitudes))
-        before: Tensor | None = None
-        for _ in range(iterations):
-            consistent = self._transform(self._invert(spectrum))
-            direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
-            spectrum = direction * (magnitudes / (direction.abs() + SOFTNESS * magnitudes + TINY))
-            before = consistent
-        return self._invert(spectrum)[:, None]
-
-    def _transform(self, wav: Tensor) -> Tensor:
-        """[B, N × hop] -> complex [B, N, bins]."""
-        return torch.fft.rfft(F.pad(wav, (self.margin, self.margin)).unfold(1, self.size, self.hop) * self.window)
-
-    def _invert(self, spectrum: Tensor) -> Tensor:
-        """Complex [B, N, bins] -> the waveform [B, N × hop] whose transform is nearest."""
-        batch, frames, _ = spectrum.shape
-        pieces = (torch.fft.irfft(spectrum, n=self.size) * self.window).view(batch, frames, OVERLAP, self.hop)
-        weights = self.window.square().view(1, 1, OVERLAP, self.hop).expand(1, frames, OVERLAP, self.hop)
-        overlapped = self._overlap(pieces) / self._overlap(weights).clamp(min=TINY)
-        return overlapped[:, self.margin : self.margin + frames * self.hop]
-
-    def _overlap(self, pieces: Tensor) -> Tensor:
-        """Windows cut into hops, [B, N, OVERLAP, hop] -> their sum [B, (N + OVERLAP - 1) × hop]."""
-        last = OVERLAP - 1
-        return sum(F.pad(pieces[:, :, i], (0, 0, i, last - i)) for i in range(OVERLAP)).flatten(1)  # type: ignore[union-attr]
 
 
 def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
@@ -214,6 +148,13 @@ class SpectralDecoder(nn.Module):
         # A hop of audio is made of windows up to two hops away, and each round of the search looks as far as windows
         # overlap: three.
         spectra = OVERLAP // 2 + self.iterations * (OVERLAP - 1)
+        self.voice: Voice | None = None
+        self.align_frames = 1
+        """Where audio is decoded in pieces, each must begin with a multiple of so many frames to sound as the whole."""
+        if config.pulses:
+            self.voice = Voice(sample_rate, self.spectrogram.hop, self.spectrogram.size)
+            spectra += OVERLAP // 2 + self.voice.context
+            self.align_frames = self.voice.block // self.per_frame
         self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
 
@@ -225,8 +166,13 @@ class SpectralDecoder(nn.Module):
 
     def to_audio(self, spectra: Tensor) -> Tensor:
         """Compressed magnitudes -> [B, 1, F × hop]."""
-        # In float32 also under mixed precision: transforms know nothing shorter, and phases want all of it.
-        return self.spectrogram.synthesise(spectra.float(), self.iterations)
+        # At least float32, also under mixed precision: transforms know nothing shorter, and phases want all of it.
+        magnitudes = self.spectrogram.expand(spectra if spectra.dtype == torch.float64 else spectra.float())
+        if self.voice is None:
+            return self.spectrogram.synthesise(magnitudes, self.iterations)
+        with torch.no_grad():
+            pulses, voiced = self.voice(magnitudes)
+        return self.spectrogram.synthesise(magnitudes, self.iterations, pulses, voiced)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""

@@ -33,6 +33,8 @@ class Reach:
     grid: int | None = None
     """Where the network tells positions apart: frames of its windows. What is heard for a piece then begins ``before``
     frames ahead of the window, ends as many after it at the latest, and no piece reaches into the next window."""
+    align: int = 1
+    """What is heard begins with a multiple of so many frames."""
 
     def end(self, start: int, available: int) -> int:
         """Where a piece from ``start`` ends, if there are so many frames to give."""
@@ -43,7 +45,8 @@ class Reach:
         """The frames that are heard for a piece, of those that are there."""
         last = min(end + self.after, available)
         if not self.grid:
-            return max(start - self.before, 0), last
+            first = max(start - self.before, 0)
+            return first - first % self.align, last
         window = start // self.grid * self.grid
         return max(window - self.before, 0), min(last, window + self.grid + self.before)
 

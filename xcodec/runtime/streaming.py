@@ -43,7 +43,7 @@ class StreamingDecoder:
     def __init__(self, codec: XCodec, least: int = 1) -> None:
         self._codec = codec
         context = _context(codec.acoustic_decoder)
-        reach = Reach(context, context, least, _piece(codec, least))
+        reach = Reach(context, context, least, _piece(codec, least), align=_alignment(codec.acoustic_decoder))
         self._sliding = Sliding(self._decode, reach, samples_out=codec.hop_length)
         self.latency = (context + least) / codec.frame_rate
         """Seconds of codes that must have come before the first sound does."""
@@ -203,6 +203,11 @@ def _context(half: nn.Module) -> int:
     context = half.context_frames
     assert isinstance(context, int)
     return context
+
+
+def _alignment(decoder: nn.Module) -> int:
+    """Where a piece must begin, for a decoder that cares."""
+    return int(getattr(decoder, "align_frames", 1))
 
 
 def _piece(codec: XCodec, least: int = 1) -> int:

@@ -28,7 +28,7 @@ from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
 from .run import Run, find_checkpoint
-from .start import balance_branches, codebooks_are_placed, load_teacher, place_codebooks
+from .start import balance_branches, codebooks_are_placed, load_teacher, place_codebooks, spare_semantics
 from .validate import Validation, Validator
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
@@ -150,6 +150,8 @@ class CodecTrainer(Run[CropBatch]):
                 balance_branches(self.network, self.first_clips(), config.semantic_share)
         if self.network.teacher is not None and config.teacher_cache is not None:
             remember_features(self.network.teacher, Path(config.teacher_cache))
+        if config.semantic_levels is not None:
+            spare_semantics(self.network, config.semantic_levels)
         if newest is None and self.average is not None:
             self.average.load(self.trainable)
 
@@ -178,7 +180,20 @@ class CodecTrainer(Run[CropBatch]):
             say(f"step {self.step}: placing the codebooks by k-means")
             self.place_codebooks()
             self.quantizing = True
+        if self.quantizing and not self.config.optimizer.encoder_scale:
+            self.freeze_encoder()
         self.drawn = list(self.draw_codebooks()) if self.quantizing else [None] * self.config.accumulation
+
+    def freeze_encoder(self) -> None:
+        """Take what lies before the quantiser out of training, once: nothing of it is computed backwards any more."""
+        before, _ = self.optimizer.param_groups
+        if not any(parameter.requires_grad for parameter in before["params"]):
+            return
+        for parameter in before["params"]:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        # What synchronises gradients between ranks has counted them already, and would wait for these.
+        self.codec = self.accelerator.prepare_model(self.network)
 
     def learn(self, batch: CropBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """One pass; see :meth:`gan_step`."""

@@ -293,6 +293,9 @@ class TrainConfig(RunConfig):
     semantic_share: float | None = None
     """Of the variance of what is quantised, how much the semantic branch has when training starts; ``null`` leaves it
     to chance, as the release does."""
+    semantic_levels: int | None = None
+    """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on sound.
+    ``null``: all of them code both, as the paper's do."""
     quantize_from: int = 0
     """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
     kmeans_batches: int = 8
@@ -310,6 +313,14 @@ class TrainConfig(RunConfig):
             f"semantic_share must lie between 0 and 1, not {self.semantic_share}",
         )
         codec = self.codec
+        _require(
+            self.semantic_levels is None or 0 < self.semantic_levels <= codec.quantizer.codebooks,
+            f"semantic_levels must lie in 1 … {codec.quantizer.codebooks}, not {self.semantic_levels}",
+        )
+        _require(
+            self.semantic_levels is None or (codec.semantic is not None and codec.quantizer.code_width is None),
+            "semantic_levels needs a semantic branch, and codes that are not factorised (quantizer.code_width: null)",
+        )
         samples = self.data.crops(codec.sample_rate).samples
         _require(
             samples % codec.hop_length == 0,

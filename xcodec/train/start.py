@@ -68,6 +68,17 @@ def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
     codec.to_semantic.weight /= scale
 
 
+def spare_semantics(codec: XCodec, levels: int) -> None:
+    """Let only the first levels of the quantiser code the semantic channels, and the others nothing but sound.
+
+    What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel.
+    Later levels would spend a third of their bits on it.
+    """
+    width = codec.prior.in_features - codec.config.acoustic.width
+    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels[levels:]):
+        level.codebook.ignored = width
+
+
 def _total_variance(features: Tensor) -> Tensor:
     """Of [B, D, F], summed over channels."""
     return features.transpose(1, 2).flatten(0, 1).var(0).sum()  # (B, D, F) -> (B·F, D)
