@@ -33,8 +33,9 @@ def request_for(model: AutoregressiveLM, begun: int = 3, most: int = 9, **change
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("samples", [1, 3])
-def test_the_cache_changes_nothing(kind: str, samples: int) -> None:
-    model = autoregressive(**MODELS[kind], text=TextConfig("characters"))
+@pytest.mark.parametrize("paced", [False, True])
+def test_the_cache_changes_nothing(kind: str, samples: int, paced: bool) -> None:
+    model = autoregressive(**MODELS[kind], text=TextConfig("characters", paced=paced), frames_per_symbol=2.5)
     request = request_for(model, samples=samples, seed=1)
     with_cache, without = generate(model, request), generate(model, request, cached=False)
     for first, second in zip(with_cache, without, strict=True):

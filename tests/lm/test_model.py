@@ -11,9 +11,8 @@ from tests.lm.conftest import FACTS, autoregressive, config, refining
 from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
 from xcodec.lm.config import LMConfig, TextConfig, TransformerConfig
 from xcodec.lm.llama import export_llama
-from xcodec.lm.model import IGNORED
-from xcodec.lm.sequences import context, example, stack
-from xcodec.lm.vocabulary import AUDIO, END, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
+from xcodec.lm.sequences import context, example, paced_positions, stack
+from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
 from xcodec.settings import ConfigError
 from xcodec.storage import CheckpointError
 
@@ -33,6 +32,28 @@ def test_positions_matter() -> None:
     model = autoregressive(codebooks=1)
     ids = torch.tensor([[[AUDIO, 7, 9, 8]]]), torch.tensor([[[AUDIO, 9, 7, 8]]])
     assert not torch.allclose(model(ids[0])[:, -1], model(ids[1])[:, -1], atol=1e-3)
+
+
+def test_paced_text_stands_where_it_will_be_said() -> None:
+    ids = torch.tensor(
+        [[TEXT, 9, 9, 9, PROMPT, 50, 50, AUDIO, 50, 50], [TEXT, 9, AUDIO, 50, 50, 50, 50, PAD, PAD, PAD]]
+    )
+    places = paced_positions(ids[:, None], pace=2.5, period=1)
+    assert places[0].tolist() == [-2.5, 0, 2.5, 5, -4, -3, -2, -1, 0, 1]
+    assert places[1, :7].tolist() == [-2.5, 0, -1, 0, 1, 2, 3]
+    assert paced_positions(ids[:, None], 2.5, period=2)[0, -3:].tolist() == [-0.5, 0, 0.5]
+
+
+def test_the_pace_decides_where_the_text_is_looked_for() -> None:
+    codes, found = torch.randint(16, (1, 12)), []
+    for pace in (1.0, 4.0):
+        torch.manual_seed(0)
+        model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), frames_per_symbol=pace)
+        made = example(model.vocabulary, model.pattern, codes, text=[3, 1, 2])
+        found.append(model(made.ids[None]))
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+    with pytest.raises(ConfigError, match="paced"):
+        export_llama(model, "unused")
 
 
 def test_a_sequence_to_learn_from() -> None:

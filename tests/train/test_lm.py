@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TableInfo, TokenItem, read_table, write_shard
 from xcodec.lm.checkpoint import load
-from xcodec.lm.model import IGNORED
-from xcodec.lm.vocabulary import AUDIO, END, NOTHING, PROMPT
+from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PROMPT
 from xcodec.settings import ConfigError
 from xcodec.train.config import is_language_model, read_run
 from xcodec.train.lm import LMTrainer, run

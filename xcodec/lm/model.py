@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import LMConfig
+from .sequences import paced_positions
 from .transformer import KVCache, Transformer
-from .vocabulary import PAD, Vocabulary, pattern_of
-
-IGNORED = -100
-"""A label that nothing is learned from."""
+from .vocabulary import IGNORED, PAD, Vocabulary, pattern_of
 
 
 class Embedding(nn.Module):
@@ -82,7 +80,21 @@ class AutoregressiveLM(nn.Module):
             if conditioned is not None:
                 given = torch.where(conditioned[:, :, None], given, self.no_condition)
             x = torch.cat([given, x], dim=1)
-        return self.transformer(x, cache)[:, x.shape[1] - ids.shape[2] :]
+        return self.transformer(x, cache, positions=self._positions(ids, cache))[:, x.shape[1] - ids.shape[2] :]
+
+    def _positions(self, ids: Tensor, cache: KVCache | None) -> Tensor | None:
+        """Where the positions of a grid stand, [B, L], if not one after the other."""
+        pace = pace_of(self.config)
+        if pace is None:
+            return None
+        if cache is not None and cache.clock is not None:
+            steps = torch.arange(1, ids.shape[2] + 1, device=ids.device) / self.pattern.period
+            positions = cache.clock[:, None] + steps
+        else:
+            positions = paced_positions(ids, pace, self.pattern.period)
+        if cache is not None:
+            cache.clock = positions[:, -1]
+        return positions
 
     def logits(self, states: Tensor, stream: int) -> Tensor:
         """[..., D] -> [..., vocabulary]."""
@@ -132,7 +144,9 @@ class RefiningLM(nn.Module):
             [n, codebook size], row after row.
         """
         present = (ids != PAD).any(dim=1)
-        states = self.transformer(self.embedding(ids), present=present, level=level - 1)
+        pace = pace_of(self.config)
+        positions = None if pace is None else paced_positions(ids, pace, period=1)
+        states = self.transformer(self.embedding(ids), present=present, level=level - 1, positions=positions)
         of_row = level[:, None].expand_as(asked)[asked] - 1
         wanted = states[asked]
         logits = wanted.new_zeros(len(wanted), self.heads.shape[1])
@@ -164,6 +178,11 @@ class Prediction:
 
 
 CodeLM = AutoregressiveLM | RefiningLM
+
+
+def pace_of(config: LMConfig) -> float | None:
+    """Frames from symbol to symbol of a text, for a model that is told; see `TextConfig.paced`."""
+    return config.frames_per_symbol if config.text is not None and config.text.paced else None
 
 
 def build_model(config: LMConfig) -> CodeLM:

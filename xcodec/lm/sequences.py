@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .model import IGNORED
 from .patterns import Pattern
-from .vocabulary import AUDIO, END, NOTHING, PAD, PROMPT, TEXT, Vocabulary
+from .vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, TEXT, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,24 @@ def example(
     labels[labels == PAD] = IGNORED
     labels[:, : before.shape[1] - 1] = IGNORED
     return Example(whole[:, :-1], labels)
+
+
+def paced_positions(ids: Tensor, pace: float, period: int) -> Tensor:
+    """Where everything stands on the clock of the codes to be said, in frames: float [B, L].
+
+        TEXT ð   ɪ   s   …       PROMPT codes  AUDIO  codes …
+             0   p   2p  …       … -3  -2      -1     0  1  2 …
+
+    Args:
+        ids: int64 [B, S, L], each row with TEXT first, and AUDIO somewhere.
+        pace: frames per symbol of text (p).
+        period: positions per frame.
+    """
+    place = torch.arange(ids.shape[2], device=ids.device)
+    stream = ids[:, 0]
+    begins = (stream == AUDIO).int().argmax(1, keepdim=True)  # [B, 1]
+    is_text = ((stream == PROMPT) | (stream == AUDIO)).cumsum(1) == 0
+    return torch.where(is_text, (place - 1) * pace, (place - begins - 1) / period)
 
 
 def stack(examples: Sequence[Example]) -> Example:

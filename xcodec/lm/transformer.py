@@ -30,6 +30,8 @@ class KVCache:
         self.values = like.new_zeros(shape)
         self.length = 0
         """Positions that are in it."""
+        self.clock: Tensor | None = None
+        """Where the last of them stands, [B], for a model whose positions are not simply numbered."""
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put those of new positions [B, H, l, D/H] of one layer behind the old ones; gives all of them.
@@ -147,21 +149,28 @@ class Transformer(nn.Module):
                 nn.init.normal_(weight, std=0.02 / scale)
 
     def forward(
-        self, x: Tensor, cache: KVCache | None = None, present: Tensor | None = None, level: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: KVCache | None = None,
+        present: Tensor | None = None,
+        level: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """Args:
             x: [B, L, D]; with a cache, the positions after those that are in it.
             cache: for a causal one; it is extended.
             present: bool [B, L], False where a bidirectional one must not look, because it is padding.
             level: int64 [B], whose gains the norms of a row use.
+            positions: float [B, L], where each stands; numbered one by one by default.
 
         Returns:
             [B, L, D].
         """
-        start = cache.length if cache is not None else 0
-        positions = torch.arange(start, start + x.shape[1], device=x.device)
-        turns = torch.outer(positions.float(), self.speeds)  # type: ignore[arg-type]
-        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [L, D/H/2] each
+        if positions is None:
+            start = cache.length if cache is not None else 0
+            positions = torch.arange(start, start + x.shape[1], device=x.device)[None]
+        turns = positions[:, None, :, None].float() * self.speeds  # type: ignore[operator]
+        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [B or 1, 1, L, D/H/2] each
         mask = None if present is None else present[:, None, None, :]  # (B, L) -> (B, H, L, L) by broadcast
         for number, layer in enumerate(self.layers):
             x = layer(x, level, angles, mask, cache, number)

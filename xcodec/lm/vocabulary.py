@@ -27,6 +27,8 @@ END = 4
 NOTHING = 5
 """Stands for each symbol of text where the model must do without, for guidance."""
 SPECIALS = 6
+IGNORED = -100
+"""A label that nothing is learned from."""
 
 
 @dataclass(frozen=True)

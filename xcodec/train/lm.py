@@ -16,7 +16,8 @@ from xcodec.data.token_batches import LengthBuckets
 from xcodec.data.token_table import read_table
 from xcodec.lm.captions import CaptionEncoder
 from xcodec.lm.checkpoint import load, save
-from xcodec.lm.model import IGNORED, CodeLM, RefiningLM, build_model
+from xcodec.lm.model import CodeLM, RefiningLM, build_model
+from xcodec.lm.vocabulary import IGNORED
 from xcodec.settings import ConfigError
 
 from .averaging import WeightAverage

@@ -14,10 +14,9 @@ from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem
 from xcodec.lm.captions import CaptionEncoder
 from xcodec.lm.config import LMConfig
-from xcodec.lm.model import IGNORED
 from xcodec.lm.sequences import example, refinement
 from xcodec.lm.text import TextError, read
-from xcodec.lm.vocabulary import PAD, Vocabulary, pattern_of
+from xcodec.lm.vocabulary import IGNORED, PAD, Vocabulary, pattern_of
 
 from .lm_config import TokenDataConfig
 
