@@ -1,7 +1,7 @@
 """The paper's comparison in miniature: the same language models on the tokens of two codecs.
 
 python recipes/codec-does-matter/run.py all            # every step; go on after a stop with the same command
-python recipes/codec-does-matter/run.py speech|tokens|train|make|judge|report
+python recipes/codec-does-matter/run.py [--tasks speech] [--seeds 0] speech|tokens|train|make|judge|report
 """
 
 from __future__ import annotations
@@ -140,102 +140,69 @@ def write_report(plan: Comparison) -> None:
     say(f"wrote {plan.out / 'tables.md'} and curves.png beside it")
 
 
+@app.callback()
+def shared(
+    context: typer.Context,
+    corpus: Corpus = CORPUS,
+    speech: Speech = SPEECH,
+    out: Out = OUT,
+    semantic: Semantic = None,
+    acoustic: Acoustic = ACOUSTIC,
+    seeds: Seeds = "0,1",
+    tasks: Tasks = "speech,music,sound",
+) -> None:
+    """Which comparison; these options come before the step."""
+    context.obj = comparison(corpus, speech, out, semantic, acoustic, seeds, tasks)
+
+
 @app.command("speech")
-def speech_command(corpus: Corpus = CORPUS, speech: Speech = SPEECH, hours: Hours = HOURS, debs: Debs = DEBS) -> None:
+def speech_command(context: typer.Context, hours: Hours = HOURS, debs: Debs = DEBS) -> None:
     """Make speech to learn from: four synthetic voices, all sentences."""
-    make_speech(comparison(corpus, speech, OUT, None, ACOUSTIC, "0", "speech"), hours, debs)
+    make_speech(context.obj, hours, debs)
 
 
 @app.command("tokens")
-def tokens_command(
-    corpus: Corpus = CORPUS,
-    speech: Speech = SPEECH,
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    tasks: Tasks = "speech,music,sound",
-    jobs: Jobs = 2,
-) -> None:
+def tokens_command(context: typer.Context, jobs: Jobs = 2) -> None:
     """Tokenise the corpus with both codecs."""
-    make_tokens(comparison(corpus, speech, out, semantic, acoustic, "0", tasks), jobs)
+    make_tokens(context.obj, jobs)
 
 
 @app.command("train")
-def train_command(
-    corpus: Corpus = CORPUS,
-    speech: Speech = SPEECH,
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    seeds: Seeds = "0,1",
-    tasks: Tasks = "speech,music,sound",
-    changes: Changes = None,
-) -> None:
+def train_command(context: typer.Context, changes: Changes = None) -> None:
     """Train every model."""
-    train_models(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), changes or [])
+    train_models(context.obj, changes or [])
 
 
 @app.command("make")
-def make_command(
-    corpus: Corpus = CORPUS,
-    speech: Speech = SPEECH,
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    seeds: Seeds = "0,1",
-    tasks: Tasks = "speech,music,sound",
-    count: Count = 200,
-) -> None:
+def make_command(context: typer.Context, count: Count = 200) -> None:
     """Generate audio for held-out texts, pieces and captions."""
-    make_audio(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), count)
+    make_audio(context.obj, count)
 
 
 @app.command("judge")
-def judge_command(
-    corpus: Corpus = CORPUS,
-    speech: Speech = SPEECH,
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    seeds: Seeds = "0,1",
-    tasks: Tasks = "speech,music,sound",
-    count: Count = 200,
-    asr: Asr = "data/asr/whisper-base",
-) -> None:
+def judge_command(context: typer.Context, count: Count = 200, asr: Asr = "data/asr/whisper-base") -> None:
     """Score it."""
-    judge_audio(comparison(corpus, speech, out, semantic, acoustic, seeds, tasks), count, asr)
+    judge_audio(context.obj, count, asr)
 
 
 @app.command("report")
-def report_command(
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    seeds: Seeds = "0,1",
-    tasks: Tasks = "speech,music,sound",
-) -> None:
+def report_command(context: typer.Context) -> None:
     """Write the tables."""
-    write_report(comparison(CORPUS, SPEECH, out, semantic, acoustic, seeds, tasks))
+    write_report(context.obj)
 
 
 @app.command("all")
 def all_command(
-    corpus: Corpus = CORPUS,
-    speech: Speech = SPEECH,
-    out: Out = OUT,
-    semantic: Semantic = None,
-    acoustic: Acoustic = ACOUSTIC,
-    seeds: Seeds = "0,1",
-    tasks: Tasks = "speech,music,sound",
+    context: typer.Context,
+    hours: Hours = HOURS,
+    debs: Debs = DEBS,
     jobs: Jobs = 2,
     changes: Changes = None,
     count: Count = 200,
     asr: Asr = "data/asr/whisper-base",
-    hours: Hours = HOURS,
-    debs: Debs = DEBS,
 ) -> None:
     """Every step that is not done yet."""
-    plan = comparison(corpus, speech, out, semantic, acoustic, seeds, tasks)
+    plan = context.obj
     make_speech(plan, hours, debs)
     make_tokens(plan, jobs)
     train_models(plan, changes or [])
