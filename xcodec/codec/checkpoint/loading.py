@@ -25,14 +25,7 @@ def load(source: str | os.PathLike[str] | None = None, *, device: str | torch.de
     """A codec, ready to encode and decode (in evaluation mode, float32).
 
     Args:
-        source: one of
-
-            - ``None``: the model inside this package; needs no network;
-            - a name on the Hugging Face hub: one of the five official models (``"xcodec-hubert-librispeech"``) or any
-              ``"organisation/repository"``; downloaded once, then found in the cache;
-            - a folder: one that :func:`save` wrote, or an ``XcodecModel`` of ``transformers``, or one that holds an
-              official ``.pth`` and its YAML config;
-            - an official ``.pth`` whose YAML config is beside it.
+        source: as :func:`xcodec.load` takes it, which also chooses how to run the codec.
         device: where to put it.
 
     Raises:
