@@ -97,6 +97,9 @@ class XCodec(nn.Module):
         if self.teacher is not None:
             self.to_semantic.weight.zero_()
             nn.init.eye_(self.to_semantic.weight[:, acoustic_width:])
+            self.to_semantic.bias.zero_()
+        self.prior.bias.zero_()
+        self.to_acoustic.bias.zero_()
 
     @property
     def sample_rate(self) -> int:

@@ -28,7 +28,14 @@ from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
 from .run import Run, find_checkpoint
-from .start import balance_branches, codebooks_are_placed, load_teacher, place_codebooks, spare_semantics
+from .start import (
+    balance_branches,
+    codebooks_are_placed,
+    load_teacher,
+    place_codebooks,
+    spare_semantics,
+    start_semantics,
+)
 from .validate import Validation, Validator
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
@@ -147,7 +154,9 @@ class CodecTrainer(Run[CropBatch]):
         elif self.network.teacher is not None:
             load_teacher(self.network.teacher)
             if config.semantic_share is not None:
-                balance_branches(self.network, self.first_clips(), config.semantic_share)
+                clips = self.first_clips()
+                start_semantics(self.network, clips)
+                balance_branches(self.network, clips, config.semantic_share)
         if self.network.teacher is not None and config.teacher_cache is not None:
             remember_features(self.network.teacher, Path(config.teacher_cache))
         if config.semantic_levels is not None:

@@ -291,8 +291,8 @@ class TrainConfig(RunConfig):
     batch_size: int = 8
     """Crops of each rank in one pass."""
     semantic_share: float | None = None
-    """Of the variance of what is quantised, how much the semantic branch has when training starts; ``null`` leaves it
-    to chance, as the release does."""
+    """Of the variance of what is quantised, how much the semantic branch has when training starts. It then starts as
+    the principal directions of the teacher's features. ``null`` leaves both to chance, as the release does."""
     semantic_levels: int | None = None
     """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on sound.
     ``null``: all of them code both, as the paper's do."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.quantize import QuantizerLevel
+from xcodec.codec.semantic import SemanticUnit
 from xcodec.codec.teacher import Teacher, WhisperStates
 
 
@@ -43,6 +44,43 @@ def load_teacher(teacher: Teacher) -> None:
 def codebooks_are_placed(codec: XCodec) -> bool:
     """Whether every level has been initialised."""
     return all(int(level.codebook.updates) > 0 for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels))
+
+
+@torch.no_grad()
+def start_semantics(codec: XCodec, clips: Tensor) -> None:
+    """Let the semantic branch begin as a working code: the directions in which the teacher's features are largest, and
+    the way back from them; its residual units begin as nothing.
+
+    A random branch takes thousands of steps to get there. After 500, narrowed to 48 channels of Whisper's 384, one told
+    30 % of the variance of the features, and 48 principal directions tell 57 %.
+
+    Args:
+        codec: One with a teacher, whose semantic branch has not been trained.
+        clips: [B, 1, T], whose features are looked at.
+    """
+    assert codec.teacher is not None
+    features = codec.teacher(clips, clips.shape[2] // codec.hop_length).transpose(1, 2).flatten(0, 1)  # (B·F, D)
+    # Not centred: the branch has no place for a mean, which so becomes a direction of its own.
+    _, directions = torch.linalg.eigh(features.double().T @ features.double())  # columns, the smallest first
+    encoder, decoder = codec.semantic_encoder, codec.semantic_decoder
+    kept = directions.flip(1)[:, : encoder.first.out_channels].float()  # [teacher's width, width]
+    for branch in (encoder, decoder):
+        for layer in branch.modules():
+            if isinstance(layer, SemanticUnit):
+                layer.conv2.weight.zero_()
+        for layer in (branch.first, *(each for block in branch.blocks for each in block)):
+            if isinstance(layer, nn.Conv1d):
+                _pass_through(layer, torch.eye(layer.out_channels, layer.in_channels))
+    _pass_through(encoder.first, kept.T)
+    _pass_through(decoder.last, kept)
+
+
+def _pass_through(layer: nn.Conv1d, matrix: Tensor) -> None:
+    """Let a convolution apply a matrix [out, in] (less where it is narrower) to each position by itself."""
+    layer.weight.zero_()
+    layer.weight[: matrix.shape[0], : matrix.shape[1], layer.kernel_size[0] // 2] = matrix
+    if layer.bias is not None:
+        layer.bias.zero_()
 
 
 @torch.no_grad()
