@@ -4,9 +4,9 @@
 
 The same network is trained by four loops, in turn, in one process:
 
-- ours: `CodecTrainer.gan_step` with the config as it is;
+- ours: `CodecTrainer.gan_step` with the config as it is, from `quantize_from` on (where its encoder may rest);
 - ours, their losses: the same with the losses and discriminators of configs/xcodec-hubert-librispeech.yaml, which are
-  the release's;
+  the release's, and nothing at rest;
 - release: those losses and discriminators, one clip of three seconds per step, the codec run twice: once to learn, and
   once more to give the discriminators something to learn from;
 - release, batched: the same with our batch, so that what is left is the second run of the codec alone.
@@ -67,7 +67,10 @@ def loop(config: TrainConfig, as_released: bool) -> Callable[[], float]:
 
     def step() -> float:
         (batch,) = next(batches)
-        (codebooks,) = trainer.draw_codebooks()
+        trainer.quantizing = True
+        trainer.before_step(print)
+        codebooks = trainer.drawn[0]
+        assert codebooks is not None
         begin = time.process_time()
         if as_released:
             release_step(trainer, batch.audio, codebooks)
@@ -98,8 +101,13 @@ def main() -> None:
         ours = dataclasses.replace(
             ours, data=data, runs=runs, batch_size=options.batch or ours.batch_size, quantize_from=0, device="cpu"
         )
+        everything_moves = dataclasses.replace(ours.optimizer, encoder_scale=1.0)
         their_losses = dataclasses.replace(
-            ours, losses=theirs.losses, spectra=theirs.spectra, discriminators=theirs.discriminators
+            ours,
+            losses=theirs.losses,
+            spectra=theirs.spectra,
+            discriminators=theirs.discriminators,
+            optimizer=everything_moves,
         )
         one_clip = dataclasses.replace(their_losses, batch_size=1, data=dataclasses.replace(data, seconds=3.0))
         loops = {
