@@ -1,26 +1,90 @@
-"""English clips of a manifest that can be aligned with their transcripts, 2 to 6 s long; at most so many per speaker.
+"""English speech to measure tokens on: recordings with transcripts, and their sentences said by other voices.
 
-python recipes/evaluation/english.py data/open-audio-eval/manifest.jsonl 60 > out/english.jsonl
+    python recipes/evaluation/english.py data/open-audio-eval/manifest.jsonl out/english --sentences 14
+
+ABX across speakers, and a probe for speakers, want several voices that say the same; the only English recordings that
+no model was trained on are nearly all of one. So synthetic voices say the first speaker's sentences too. Of these,
+flite's kal16 and the Kokoro ones are in no training corpus of this project unless it was made with `--kokoro-hours`;
+Piper's joe and flite's slt are, with other sentences. A voice that is not installed is named, and left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from choose import read, spaced, spoken
+
+from xcodec import audio
+
+sys.path.append(str(Path(__file__).parent.parent / "open-audio"))
+import voices
+
+RATE = 16_000
+VOICES: dict[str, Callable[[], voices.Voice]] = {
+    "flite-kal16": partial(voices.flite_voice, "kal16"),
+    "flite-slt": partial(voices.flite_voice, "slt"),
+    "piper-joe": voices.piper_voice,
+    **{
+        f"kokoro-{name}": partial(voices.kokoro_voice, voices.KOKORO_VOICES[name])
+        for name in ("nezumi-kumo", "gongitsune", "kumo")
+    },
+}
+
+
+def recordings(manifest: Path, sentences: int) -> list[dict[str, Any]]:
+    """Of each speaker, at most so many; who has most comes first."""
+    rows = spoken(read(manifest))
+    by_speaker = {row["speaker"]: [each for each in rows if each["speaker"] == row["speaker"]] for row in rows}
+    ordered = sorted(by_speaker.values(), key=len, reverse=True)
+    return [row for own in ordered for row in spaced(own, sentences)]
+
+
+def say(row: dict[str, Any], speaker: str, voice: voices.Voice, path: Path) -> dict[str, Any]:
+    """The row of the same sentence by another voice; what has been said is not said again."""
+    if not path.exists():
+        samples, rate = voice(row["text"])
+        audio.write(path, audio.resample(samples[None], rate, RATE), RATE)
+    found = audio.info(path)
+    return {
+        "path": str(path.absolute()),
+        "seconds": round(found.samples / RATE, 4),
+        "samples": found.samples,
+        "sample_rate": RATE,
+        "domain": "speech",
+        "source": f"synthetic-{speaker.partition('-')[0]}",
+        "speaker": speaker,
+        "language": "en",
+        "text": row["text"],
+    }
 
 
 def main() -> None:
-    manifest, most = Path(sys.argv[1]), int(sys.argv[2])
-    rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    rows = [row for row in rows if row["domain"] == "speech" and row["language"] == "en" and row["text"]]
-    rows = [row for row in rows if 2 <= row["seconds"] <= 6]
-    for speaker in dict.fromkeys(row["speaker"] for row in rows):
-        own = [row for row in rows if row["speaker"] == speaker]
-        for index in range(min(most, len(own))):
-            row = own[index * len(own) // min(most, len(own))]
-            # The list may lie elsewhere than the manifest.
-            print(json.dumps(row | {"path": str((manifest.parent / row["path"]).absolute())}, ensure_ascii=False))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sentences", type=int, default=14)
+    options = parser.parse_args()
+    rows = recordings(options.manifest, options.sentences)
+    sentences = [row for row in rows if row["speaker"] == rows[0]["speaker"]]
+    options.out.mkdir(parents=True, exist_ok=True)
+    for speaker, make in VOICES.items():
+        try:
+            voice = make()
+            said = [
+                say(row, speaker, voice, options.out / f"{speaker}-{Path(row['path']).stem}.flac") for row in sentences
+            ]
+        except (ImportError, OSError) as error:
+            print(f"without {speaker}: {error}", file=sys.stderr)
+            continue
+        rows += said
+    with audio.atomic_write(options.out / "manifest.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
 if __name__ == "__main__":

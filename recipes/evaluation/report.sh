@@ -1,37 +1,43 @@
 #!/bin/sh
-# The report in docs/evaluation, from nothing: the recordings of open-audio that no model may be trained on, six codecs
-# and the original. Run it again, and it goes on where it stopped.
+# The report in docs/evaluation, from nothing: recordings of open-audio that no model may be trained on, two codecs at
+# three bandwidths, four anchors and the original. Run it again, and it goes on where it stopped.
 #
-#   recipes/evaluation/report.sh [CLIPS PER DOMAIN]     30 by default
+#   recipes/evaluation/report.sh [CLIPS OF SPEECH [CLIPS OF MUSIC AND OF SOUND [SENTENCES PER VOICE]]]     24, 8, 14
 #
-# BIN is where python and xcodec are, ACOUSTIC the folder of xcodec-mini's acoustic twin; without it, the twin is left out.
+# BIN is where python and xcodec are, ACOUSTIC the folder of xcodec-mini's acoustic twin; without it, the twin is left
+# out. JOBS is how many clips are at work at a time. About 25 minutes on one core; most of it is Whisper.
 set -eu
 cd "$(dirname "$0")/../.."
-clips=${1:-30}
+speech=${1:-24}
+others=${2:-8}
+sentences=${3:-14}
 bin=${BIN:-.venv/bin}
 acoustic=${ACOUSTIC:-checkpoints/xcodec-mini-acoustic}
+recordings=data/open-audio-eval/manifest.jsonl
 out=out/evaluation
+mkdir -p "$out" docs/evaluation
 
-[ -f data/open-audio-eval/manifest.jsonl ] || "$bin/python" recipes/open-audio/prepare.py --eval
+[ -f "$recordings" ] || "$bin/python" recipes/open-audio/prepare.py --eval
 [ -f data/asr/whisper-base/model.bin ] || "$bin/python" recipes/evaluation/whisper_base.py data/asr/whisper-base
 
-set -- -c xcodec-mini@0.5 -c xcodec-mini@4
+"$bin/python" recipes/evaluation/choose.py "$recordings" --speech "$speech" --music "$others" --sound "$others" \
+    > "$out/chosen.jsonl"
+set -- -c xcodec-mini@0.5 -c xcodec-mini@1 -c xcodec-mini@4
 if [ -d "$acoustic" ]; then
-    set -- "$@" -c "$acoustic@0.5" -c "$acoustic@4"
+    set -- "$@" -c "$acoustic@0.5" -c "$acoustic@1" -c "$acoustic@4"
 fi
-"$bin/xcodec" evaluate reconstruction data/open-audio-eval -c original "$@" \
+"$bin/xcodec" evaluate reconstruction "$out/chosen.jsonl" -c original "$@" \
     -c opus@6 -c opus@9 -c opus@12 -c codec2@3.2 \
-    --clips "$clips" --longest 6 --keep 3 --asr data/asr/whisper-base --jobs 2 --out "$out"
+    --longest 6 --keep 3 --asr data/asr/whisper-base --jobs "${JOBS:-2}" --out "$out"
 
-# Phones want transcripts: English speech alone.
-"$bin/python" recipes/evaluation/english.py data/open-audio-eval/manifest.jsonl "$((clips * 2))" > out/english.jsonl
+# Phones want transcripts, and comparisons across speakers several voices: English speech, recorded and synthetic.
+"$bin/python" recipes/evaluation/english.py "$recordings" "$out/english" --sentences "$sentences"
 set -- -c xcodec-mini@4
 if [ -d "$acoustic" ]; then
     set -- "$@" -c "$acoustic@4"
 fi
-"$bin/xcodec" evaluate semantic out/english.jsonl "$@" --out "$out"
+"$bin/xcodec" evaluate semantic "$out/english" "$@" --out "$out"
 
 # The music of Drascula may be measured by anyone, but not be published in a repository like this.
-mkdir -p docs/evaluation
 "$bin/xcodec" evaluate report "$out" --clips 1 --mute drascula-music --title "xcodec-mini, its acoustic twin, Opus and Codec 2" \
     --out docs/evaluation/report.html

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +88,31 @@ def test_processes_give_the_same_as_one(corpus: Path, model: Path, tmp_path: Pat
     assert one.keys() == two.keys()
     for key, scores in one.items():
         assert scores == pytest.approx(two[key], rel=1e-4)
+
+
+def test_a_clip_that_cannot_be_read_is_named_by_any_number_of_processes(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    (tmp_path / "corpus" / "4.wav").write_bytes(b"no audio")
+    clips = choose([tmp_path / "corpus"], Choice(per_domain=1))
+    for jobs in (1, 2):
+        with pytest.raises(OSError, match=r"4\.wav"):
+            list(run(judge(model, tmp_path / "out", metrics=("stft",)), clips, jobs))
+
+
+def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path, model: Path, tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    running = run(judge(model, tmp_path, metrics=("stft",)), choose([corpus], Choice()), jobs=2)
+    assert [next(running), next(running)] == [6, 5]
+    # From now on, no clip gets done.
+    for process in set(multiprocessing.active_children()) - before:
+        os.kill(process.pid or 0, signal.SIGSTOP)
+    closing = threading.Thread(target=running.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_other_settings_do_not_mix(corpus: Path, model: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec import audio, save
+from xcodec.evaluate.alignment import Aligner
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.semantic import SemanticSettings, run
 from xcodec.evaluate.small_lm import Budget
@@ -63,6 +64,30 @@ def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Pa
     assert set(tiny["stability"]) == {"one frame later", "half a frame later", "6 dB quieter", "noise 30 dB below"}
     assert tiny["probe phone: all codebooks"]["classes"] > 5
     assert tiny["missing"]["probe sound: codebook 1"].startswith("a probe needs two classes")
+    assert found["speakers"] == ["anna", "ben"]
+    assert tiny["abx any across: codebook 1"]["triples"] > 100
+
+
+def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        save(tiny_codec(teacher=None), tmp_path / name)
+    clips = choose([corpus], Choice())
+    one, two = (str(tmp_path / name) for name in ("one", "two"))
+    list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips))
+    first = json.loads((tmp_path / "semantic.json").read_text())
+    # Nothing that is known is asked again, so a codec that is added is all there is to do.
+    monkeypatch.setattr(Aligner, "__call__", None)
+    again = list(run(SemanticSettings((one, two), tmp_path, budget=Budget(steps=2)), clips))
+    assert again == [18, 17, 16, 15, 14, 13, 12, 6, 5, 4, 3, 2, 1, 0]
+    second = json.loads((tmp_path / "semantic.json").read_text())
+    assert second["codecs"][0] == first["codecs"][0]
+    assert second["codecs"][1]["label"] == "two@1.2"
+    assert second["not_aligned"] == first["not_aligned"] != {}
+    # Other clips are another question, and another budget another experiment.
+    assert next(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips[:3])) == 6
+    assert list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips[:3]))[-2] == 1
+    with pytest.raises(ValueError, match="was made with another language_model"):
+        next(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=3)), clips))
 
 
 def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None:
@@ -81,7 +106,9 @@ def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None
     (tiny,) = found["codecs"]
     assert tiny["missing"]["abx triphone within: codebook 1"].startswith("10 items make no within-speaker triple")
     assert tiny["abx any within: codebook 1"]["pairs"] == 1
-    assert tiny["missing"]["abx any across: codebook 1"].startswith("12 items make no across-speaker triple")
+    missing = tiny["missing"]["abx any across: codebook 1"]
+    assert missing == "12 items make no across-speaker triple: all are of one speaker, ben"
+    assert tiny["missing"]["abx: teacher"] == "the codec has none"
 
 
 def test_what_has_no_tokens_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ class BrokenAudioError(OSError):
         super().__init__(message)
         self.path = path
 
+    def __reduce__(self) -> tuple[type[BrokenAudioError], tuple[Path, str]]:
+        """As it was made: an exception that another process cannot unpickle ends the whole pool of processes."""
+        return type(self), (self.path, str(self))
+
 
 def read_span(item: AudioItem, first: int, count: int) -> np.ndarray:
     """Samples `first` to `first + count` of `item`, at the file's own rate.

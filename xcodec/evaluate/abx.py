@@ -80,10 +80,14 @@ def abx(items: Sequence[Item], across: bool, distance: FrameDistance, most: int 
     """
     cells = _cells(items, across, most)
     if not cells:
-        raise AbxError(
-            f"{len(items)} items make no {'across' if across else 'within'}-speaker triple: "
-            "it takes two phones of one speaker in one context, and a further one of either"
-        )
+        speakers = {item.speaker for item in items}
+        if across and len(speakers) == 1:
+            needs = f"all are of one speaker, {speakers.pop()}"
+        elif across:
+            needs = "it takes two phones of one speaker in one context, and one of them there by another speaker"
+        else:
+            needs = "it takes two phones of one speaker in one context, and a further one of either"
+        raise AbxError(f"{len(items)} items make no {'across' if across else 'within'}-speaker triple: {needs}")
     matrix = _needed_distances(items, cells, distance)
     scores: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     triples = 0

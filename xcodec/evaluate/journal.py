@@ -17,15 +17,16 @@ class Journal:
     Args:
         folder: is made if it does not exist.
         settings: anything that JSON holds.
+        name: of another journal in the same folder, which then has `NAME.jsonl` and `NAME-settings.json`.
 
     Raises:
         ValueError: the folder has lines of other settings, or a line that is not JSON.
     """
 
-    def __init__(self, folder: Path, settings: Record) -> None:
+    def __init__(self, folder: Path, settings: Record, name: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "clips.jsonl"
-        known = folder / "settings.json"
+        self.path = folder / f"{name or 'clips'}.jsonl"
+        known = folder / f"{name}-settings.json".lstrip("-")
         if known.exists() and self.path.exists():
             before = json.loads(known.read_text("utf-8"))
             if changed := sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)):

@@ -7,6 +7,7 @@ goes to `clips.jsonl` when the clip is done; a run that stops goes on from there
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -189,6 +190,7 @@ def run(judge: Judge, clips: Sequence[Clip], jobs: int = 1) -> Iterator[int]:
             yield -left
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in mid-flight
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(jobs, len(todo)), context, initializer=_start, initargs=(settings, jobs)) as pool:
         futures = [pool.submit(_judge, *task) for task in todo]
         try:
@@ -197,8 +199,11 @@ def run(judge: Judge, clips: Sequence[Clip], jobs: int = 1) -> Iterator[int]:
                 yield -left
         except BrokenProcessPool as error:
             raise ValueError("a process at work died; is there enough memory? Run again to go on") from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            # Whoever stops a run does not want to wait for clips that are half done; they are done when it goes on.
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
 
 
 def _kept(clips: Sequence[Clip], count: int) -> set[str]:
@@ -216,6 +221,8 @@ def _start(settings: Settings, jobs: int) -> None:
     global _judge_of_process
     import torch
 
+    # A Ctrl-C reaches every process of a terminal; the one that started the others ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     _judge_of_process = Judge(settings)
 

@@ -2,13 +2,16 @@
 
 For each codec: codes and features of every clip, from which come ABX, phones and clusters, entropy, a small language
 model, stability and probes. What a corpus cannot tell (no transcripts, one speaker) is missing, and the reason is said.
+Alignments and finished codecs go to `semantic.jsonl`; a run that stops goes on from there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Tokenizer, open_codecs
 from xcodec.evaluate.codes import code_statistics
-from xcodec.evaluate.journal import Record, write_json
+from xcodec.evaluate.journal import Journal, Record, write_json
 from xcodec.evaluate.metrics.base import RATE, package
 from xcodec.evaluate.phones import phone_measures
 from xcodec.evaluate.probes import probe
@@ -67,27 +70,42 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
         ValueError: a codec without tokens, or one that cannot be had; nothing has been written then.
     """
     codecs = [_with_tokens(codec) for codec in open_codecs(settings.codecs)]
+    aligned = _Alignments(settings.items)
+    budget = asdict(settings.budget)
+    journal = Journal(
+        settings.out,
+        {"alignment": aligned.backend, "language_model": budget, "abx_most": settings.most},
+        "semantic",
+    )
     left = len(clips) * (1 + len(codecs))
     yield left
     spoken: dict[str, list[Phone]] = {}
     why_not: dict[str, str] = {}
-    aligned = _Alignments(settings.items)
     for clip in clips:
         try:
-            spoken[clip.name] = aligned(clip)
+            spoken[clip.name] = aligned.remembered(clip, journal)
         except AlignmentError as error:
             why_not[clip.name] = str(error)
         left -= 1
         yield left
+    # What a codec's row rests on; with other clips, or other phones in them, it is made anew.
+    basis = _digest([(clip.name, [astuple(phone) for phone in spoken.get(clip.name, [])]) for clip in clips])
     rows = []
     for codec in codecs:
-        heard = []
-        for clip in clips:
-            wav = _at(clip, codec.sample_rate)
-            heard.append(Heard(clip, *stages(codec, wav)))
-            left -= 1
+        row = next((r["row"] for r in journal.records if r.get("of") == [codec.identity, basis]), None)
+        if row is None:
+            heard = []
+            for clip in clips:
+                heard.append(Heard(clip, *stages(codec, _at(clip, codec.sample_rate))))
+                left -= 1
+                yield left
+            row = examine(codec, heard, spoken, settings)
+            journal.add([{"of": [codec.identity, basis], "row": row}])
+        else:
+            left -= len(clips)
             yield left
-        rows.append(examine(codec, heard, spoken, settings))
+        rows.append(row | {"label": codec.label})
+    speakers = sorted({_voice(clip) for clip in clips if clip.name in spoken})
     write_json(
         settings.out / "semantic.json",
         {
@@ -96,9 +114,10 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
             "seconds": sum(clip.seconds for clip in clips),
             "aligned": len(spoken),
             "phones": sum(map(len, spoken.values())),
+            "speakers": speakers,
             "alignment": aligned.backend,
             "not_aligned": {reason: list(why_not.values()).count(reason) for reason in sorted(set(why_not.values()))},
-            "language_model": asdict(settings.budget),
+            "language_model": budget,
             "codecs": rows,
         },
     )
@@ -120,6 +139,9 @@ def examine(
     codes = [each.codes for each in heard]
     statistics = code_statistics(codes, codec.codebook_size)
     row["codes"] = asdict(statistics) | {"entropy_kbps": statistics.kbps(rate), "frame_rate": rate}
+    for stage in STAGES:
+        if stage not in heard[0].stages:
+            row["missing"][f"abx: {stage}"] = "the codec has none"
     with_phones = [each for each in heard if each.clip.name in spoken]
     for context in ("any", "triphone"):
         for across in (False, True):
@@ -145,6 +167,25 @@ class _Alignments:
         self._items = read_items(items) if items else None
         self._aligner = None if items else Aligner()
         self.backend = f"{items.name}" if items else package("pocketsphinx")
+
+    def remembered(self, clip: Clip, journal: Journal) -> list[Phone]:
+        """As the journal has it, or else found and put there; an `.item` file is quicker read again."""
+        if self._items is not None:
+            return self(clip)
+        asked = [clip.name, clip.first, clip.samples, clip.text]
+        for record in journal.records:
+            if record.get("aligned") == asked:
+                if record["error"]:
+                    raise AlignmentError(record["error"])
+                return [Phone(*phone) for phone in record["phones"]]
+        phones: list[Phone] = []
+        try:
+            phones = self(clip)
+        except AlignmentError as error:
+            journal.add([{"aligned": asked, "error": str(error)}])
+            raise
+        journal.add([{"aligned": asked, "error": None, "phones": [astuple(phone) for phone in phones]}])
+        return phones
 
     def __call__(self, clip: Clip) -> list[Phone]:
         if self._items is not None:
@@ -177,8 +218,17 @@ def _at(clip: Clip, rate: int) -> NDArray[np.float32]:
     return audio.resample(clip.read()[np.newaxis], clip.item.sample_rate, rate)[0]
 
 
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
 def _speaker(clip: Clip) -> str | None:
     return clip.item.speaker
+
+
+def _voice(clip: Clip) -> str:
+    """Whom ABX takes for the speaker: where the corpus names none, one for each of its sources."""
+    return clip.item.speaker or clip.item.source or "unknown"
 
 
 def _abx_items(
@@ -189,7 +239,7 @@ def _abx_items(
     for each in heard:
         features = each.stages[stage].features
         phones = spoken[each.clip.name]
-        speaker = each.clip.item.speaker or each.clip.item.source or "unknown"
+        speaker = _voice(each.clip)
         for index, phone in enumerate(phones):
             span = phone.frames(rate, len(features))
             context = None

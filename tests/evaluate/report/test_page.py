@@ -58,6 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, speech: Signal) -> Path:
         "probe phone: codebook 1": {"accuracy": 50.0, "chance": 10.0, "classes": 30, "trained_on": 9, "tested_on": 3},
     }
     head = {"kind": "semantic", "clips": 2, "seconds": 3.0, "aligned": 1, "phones": 20, "alignment": "pocketsphinx"}
+    head["speakers"] = ["anna"]
     write_json(folder / "semantic.json", {**head, "not_aligned": {"no transcript": 1}, "codecs": [codec]})
     return folder
 

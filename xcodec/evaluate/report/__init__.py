@@ -57,10 +57,10 @@ def write_report(
             figures += content.abx_bars(semantic)
             introduction.append(
                 f"Tokens: {semantic['clips']} clips, {semantic['seconds']:.0f} s; {semantic['aligned']} of them with "
-                f"{semantic['phones']} phones, aligned by {semantic['alignment']}."
+                f"{semantic['phones']} phones by {_voices(semantic['speakers'])}, aligned by {semantic['alignment']}."
             )
+            introduction += content.missing_notes(semantic)
             method += [("not aligned", f"{count}: {reason}") for reason, count in semantic["not_aligned"].items()]
-            method += content.missing_notes(semantic)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     page = environment.from_string(TEMPLATE.read_text("utf-8")).render(
         title=title, introduction=introduction, tables=tables, figures=figures, clips=listening, method=method
@@ -71,3 +71,9 @@ def write_report(
         with atomic_write(path) as temporary:
             temporary.write_text(text, "utf-8")
     return written
+
+
+def _voices(speakers: Sequence[str]) -> str:
+    """How many there are, and who: what is measured across speakers rests on it."""
+    count = f"{len(speakers)} voice{'s' * (len(speakers) != 1)}"
+    return f"{count} ({', '.join(speakers)})" if speakers else count

@@ -314,10 +314,16 @@ def abx_bars(semantic: Record) -> list[tuple[str, str]]:
     return found
 
 
-def missing_notes(semantic: Record) -> list[tuple[str, str]]:
-    """What could not be measured, and why."""
-    return [
-        (f"{codec['label']}: no {name}", reason)
-        for codec in semantic["codecs"]
-        for name, reason in codec["missing"].items()
-    ]
+def missing_notes(semantic: Record) -> list[str]:
+    """What could not be measured, and why: a sentence for each codec."""
+    notes = []
+    for codec in semantic["codecs"]:
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in codec["missing"].items():
+            # The same at several points of the codec, and the same reason with other counts of items, is said once.
+            measure, _, point = name.partition(": ")
+            by_reason.setdefault(reason, []).append(name if measure == "abx" or not point else measure)
+        said = "; ".join(f"{', '.join(dict.fromkeys(names))} ({reason})" for reason, names in by_reason.items())
+        if said:
+            notes.append(f"Not measured for {codec['label']}: {said}.")
+    return notes
