@@ -65,6 +65,20 @@ def test_whisper_states_are_those_of_transformers() -> None:
         torch.testing.assert_close(our_state, their_state, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2, -1, -2])
+def test_whisper_runs_no_layer_in_vain(layer: int) -> None:
+    wav = 0.1 * torch.randn(1, 6400, generator=torch.Generator().manual_seed(0))
+    every = WhisperStates(replace(TEACHERS["whisper"], layers="mean")).eval()
+    some = WhisperStates(replace(TEACHERS["whisper"], layers=layer)).eval()
+    some.load_state_dict(every.state_dict())
+    runs: list[object] = []
+    for each in some.encoder.layers:
+        each.register_forward_hook(lambda *of: runs.append(of))
+    with torch.no_grad():
+        assert torch.equal(some(wav)[layer], every(wav)[layer])
+    assert len(runs) == (layer if layer >= 0 else 2)
+
+
 def test_whisper_cannot_hear_more_than_thirty_seconds_at_once() -> None:
     with pytest.raises(ConfigError, match="at most 30 s"):
         teacher("whisper", window=29.0, context=1.0)

@@ -65,23 +65,25 @@ class Spectrogram(nn.Module):
         """
         phases = torch.ones_like(magnitudes)
         phases[..., 1::2] = -1
-        spectrum = torch.complex(magnitudes * phases, torch.zeros_like(magnitudes))
+        kept: Tensor | float = 0.0
+        sought = magnitudes
         if model is not None and held is not None:
-            given = self._with_phases_of(self._transform(model.squeeze(1)), magnitudes)
-            held = held[..., None]
-            spectrum = torch.where(held, given, spectrum)
+            sought = magnitudes.masked_fill(held[..., None], 0)
+            kept = self._with_phases_of(self._transform(model.squeeze(1)), magnitudes - sought)
+        spectrum = torch.complex(sought * phases, torch.zeros_like(magnitudes)) + kept
         before: Tensor | None = None
         for _ in range(iterations):
             consistent = self._transform(self._invert(spectrum))
             direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
-            found = self._with_phases_of(direction, magnitudes)
-            spectrum = found if held is None else torch.where(held, given, found)
+            spectrum = self._with_phases_of(direction, sought) + kept
             before = consistent
         return self._invert(spectrum)[:, None]
 
     @staticmethod
     def _with_phases_of(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
-        return spectrum * (magnitudes / (spectrum.abs() + SOFTNESS * magnitudes + TINY))
+        # What abs() computes, in a third of its time. TINY keeps the slope of the root finite where all is silent.
+        size = (spectrum.real.square() + spectrum.imag.square() + TINY**2).sqrt()
+        return spectrum * (magnitudes / (size + SOFTNESS * magnitudes))
 
     def _transform(self, wav: Tensor) -> Tensor:
         """[B, N × hop] -> complex [B, N, bins]."""

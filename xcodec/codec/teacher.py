@@ -136,6 +136,9 @@ class WhisperStates(nn.Module):
         self.encoder = WhisperEncoder(architecture)
         self.width = int(architecture.d_model)
         self.longest: float | None = architecture.max_source_positions * self.hop_length / config.sample_rate
+        every, wanted = int(architecture.encoder_layers), config.layers
+        self.needed = wanted if isinstance(wanted, int) and 0 <= wanted <= every else every
+        """Layers that are run: none above the one whose states are wanted."""
         if config.window is None or config.window + 2 * config.context > self.longest:
             raise ConfigError(
                 f"Whisper hears at most {self.longest:g} s at a time: teacher.window + 2 × teacher.context must not "
@@ -146,15 +149,20 @@ class WhisperStates(nn.Module):
         self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)  # [mels, 201]
 
     def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
-        """[B, T] -> every hidden state [B, F, D], the input embedding first, the last one normalised."""
+        """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first.
+
+        That of the encoder's last layer is normalised.
+        """
         encoder = self.encoder
         hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(self._log_mel(wav)))))
         hidden = hidden.transpose(1, 2)  # (B, D, F) -> (B, F, D)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
-        for layer in encoder.layers:
+        for layer in encoder.layers[: self.needed]:
             states.append(layer(states[-1], None))
-        return (*states[:-1], encoder.layer_norm(states[-1]))
+        if self.needed == len(encoder.layers):
+            states[-1] = encoder.layer_norm(states[-1])
+        return tuple(states)
 
     def _log_mel(self, wav: Tensor) -> Tensor:
         """[B, T] -> [B, mels, T / 160], scaled as Whisper was trained: 8 decades below the loudest band, no more."""

@@ -91,7 +91,8 @@ class Voice(nn.Module):
     def voiced(self, strength: Tensor) -> Tensor:
         """Correlations [B, N] -> bool [B, N]."""
         width = 2 * self.neighbourhood + 1
-        near = F.max_pool1d(strength[:, None], width, 1, self.neighbourhood).squeeze(1)
+        # Of an image of one line, because torch.export takes the length of max_pool1d for a constant.
+        near = F.max_pool2d(strength[:, None], (1, width), 1, (0, self.neighbourhood)).squeeze(1)
         return (strength > VOICED) & (near > SURELY_VOICED)
 
     def pulses(self, period: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from torch.nn.utils import parametrize
 from xcodec.codec.acoustic import Snake
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
+from xcodec.codec.spectrogram import Spectrogram
 from xcodec.codec.teacher import Teacher
+from xcodec.runtime.phases import QuickSpectrogram
 from xcodec.runtime.processor import Abilities, abilities, with_int8
 from xcodec.runtime.shortconv import ShortConv1d, suits
 
@@ -26,11 +28,14 @@ _BLOCK = 2**15
 
 
 def exact(codec: XCodec) -> XCodec:
-    """The same codec, whose Snakes are faster and give the same bits. Its weights stay where and what they are."""
+    """The same codec, whose Snakes are faster and give the same bits, and whose search for phases is faster and gives
+    the same audio but for rounding. Its weights stay where and what they are."""
     if codec.prior.weight.device.type == "cpu":
         for module in codec.modules():
             if type(module) is Snake:
                 module.__class__ = BlockSnake
+            elif type(module) is Spectrogram:
+                module.__class__ = QuickSpectrogram
     return codec
 
 
@@ -40,6 +45,8 @@ def plain(codec: XCodec) -> XCodec:
     for module in copied.modules():
         if isinstance(module, BlockSnake):
             module.__class__ = Snake  # type: ignore[assignment]
+        elif isinstance(module, QuickSpectrogram):
+            module.__class__ = Spectrogram  # type: ignore[assignment]
     return copied
 
 

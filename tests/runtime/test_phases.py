@@ -1,0 +1,54 @@
+"""The quick search for phases finds those of the plain one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from xcodec.codec.spectrogram import Spectrogram
+from xcodec.runtime.phases import QuickSpectrogram
+
+
+def spectrograms() -> tuple[Spectrogram, QuickSpectrogram]:
+    return Spectrogram(16).double(), QuickSpectrogram(16).double()
+
+
+def given(batch: int, frames: int, held_share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Magnitudes [B, N, bins], a waveform [B, 1, N × hop], and which windows are to keep its phases [B, N]."""
+    generator = torch.Generator().manual_seed(batch * frames)
+    magnitudes = torch.rand(batch, frames, 33, generator=generator, dtype=torch.float64)
+    model = torch.randn(batch, 1, 16 * frames, generator=generator, dtype=torch.float64)
+    return magnitudes, model, torch.rand(batch, frames, generator=generator) < held_share
+
+
+@pytest.mark.parametrize("held_share", [0.0, 0.4, 1.1])
+@pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 40), (3, 17)])
+@pytest.mark.parametrize("iterations", [0, 1, 4])
+@torch.inference_mode()
+def test_it_is_the_plain_one(batch: int, frames: int, iterations: int, held_share: float) -> None:
+    plain, quick = spectrograms()
+    magnitudes, model, held = given(batch, frames, held_share)
+    expected = plain.synthesise(magnitudes, iterations, model, held)
+    torch.testing.assert_close(quick.synthesise(magnitudes, iterations, model, held), expected, rtol=1e-6, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_without_a_voice() -> None:
+    plain, quick = spectrograms()
+    magnitudes, _, _ = given(2, 30, 0.0)
+    expected = plain.synthesise(magnitudes, 3)
+    torch.testing.assert_close(quick.synthesise(magnitudes, 3), expected, rtol=1e-6, atol=1e-6)
+    other = quick.synthesise(magnitudes, 2)
+    assert not torch.allclose(other, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_it_can_be_trained_through() -> None:
+    _, quick = spectrograms()
+    magnitudes, model, held = given(1, 20, 0.5)
+    magnitudes[:, 3:6] = 0  # silence has no slope, but must not have an infinite one
+    magnitudes.requires_grad_()
+    quick.synthesise(magnitudes, 3, model, held).square().sum().backward()
+    assert magnitudes.grad is not None
+    assert magnitudes.grad.isfinite().all()
+    assert magnitudes.grad.any()
