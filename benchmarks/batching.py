@@ -3,7 +3,8 @@
     python benchmarks/batching.py [--model xcodec-mini] [--clips 8] [--seconds 4]
 
 Compares, on clips of equal length made of the recordings in samples/, encoding one by one (what `encode` does) with one
-pass over the whole batch: time, and how many codes the batch's different rounding changes.
+pass over the whole batch: time, and how many codes the batch's different rounding changes. Then, on clips of 2 to 10 s,
+encoding one by one on all cores with encoding as many at a time as there are cores (`xcodec.runtime.clips`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch import Tensor
 
 import xcodec
 from xcodec import audio
+from xcodec.codec.model import XCodec
+from xcodec.runtime.clips import encode_clips
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -66,6 +69,31 @@ def main() -> None:
     print(f"{codec.config.name}: {options.clips} clips of {options.seconds:g} s, {torch.get_num_threads()} threads")
     print(f"one by one {slow:.2f} s, in one batch {fast:.2f} s: one by one takes {slow / fast:.2f} times as long")
     print("codes that the batch changes, by codebook:", ", ".join(f"{share:.2%}" for share in changed.tolist()))
+    compare_cores(codec, options.clips)
+
+
+def compare_cores(codec: XCodec, count: int) -> None:
+    """All cores for one clip against a core for each, on clips of 2 to 10 s, in turns."""
+    lengths = torch.linspace(2, 10, count).tolist()
+    unequal = [clips(codec.sample_rate, 1, seconds)[0, 0] for seconds in lengths]
+    works: dict[str, Callable[[], list[Tensor]]] = {
+        "one at a time": lambda: [codec.encode(clip)[0] for clip in unequal],
+        "a core for each": lambda: encode_clips(codec, unequal),
+    }
+    codes = [work() for work in works.values()]  # which warms up, too
+    equal = sum(int((one == other).sum()) for one, other in zip(*codes, strict=True))
+    total = sum(each.numel() for each in codes[0])
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(5):
+        for name, work in works.items():
+            begin = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - begin)
+    slow, fast = (statistics.median(taken) for taken in times.values())
+    print(
+        f"{count} clips of 2 to 10 s: one at a time {slow:.2f} s, a core for each {fast:.2f} s: {slow / fast:.2f} times"
+    )
+    print(f"equal codes: {equal / total:.2%}")
 
 
 if __name__ == "__main__":
