@@ -68,7 +68,7 @@ def start_semantics(codec: XCodec, clips: Tensor) -> None:
         for layer in branch.modules():
             if isinstance(layer, SemanticUnit):
                 layer.conv2.weight.zero_()
-        for layer in (branch.first, *(each for block in branch.blocks for each in block)):
+        for layer in (branch.first, *(each for block in branch.blocks for each in block.children())):
             if isinstance(layer, nn.Conv1d):
                 _pass_through(layer, torch.eye(layer.out_channels, layer.in_channels))
     _pass_through(encoder.first, kept.T)
