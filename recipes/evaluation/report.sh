@@ -5,7 +5,7 @@
 #   recipes/evaluation/report.sh [CLIPS OF SPEECH [CLIPS OF MUSIC AND OF SOUND [SENTENCES PER VOICE]]]     24, 8, 14
 #
 # BIN is where python and xcodec are, ACOUSTIC the folder of xcodec-mini's acoustic twin; without it, the twin is left
-# out. JOBS is how many clips are at work at a time. About 25 minutes on one core; most of it is Whisper.
+# out. JOBS is how many clips are at work at a time. About 20 minutes on one idle core; most of it is Whisper and ABX.
 set -eu
 cd "$(dirname "$0")/../.."
 speech=${1:-24}

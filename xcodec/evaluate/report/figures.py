@@ -64,15 +64,15 @@ def spectrogram_png(signal: Signal) -> str:
     magnitudes = 20 * np.log10(np.maximum(spectrogram(signal, 512, 128), 1e-5))
     top = 20 * np.log10(512 / 8)  # a loud voice; the same for all pictures, so that loudness can be compared
     image = np.clip((magnitudes - (top - 80)) / 80, 0, 1)
-    step = max(1, image.shape[1] // 600)
-    return _png(image[::-1, ::step][::2], "magma")
+    step = max(1, image.shape[1] // 320)
+    return _png(image[::-1, ::step][::2], "magma", 24)
 
 
 def token_png(codes: NDArray[Any], codebook_size: int) -> str:
     """Data address of a picture of codes `[K, F]`: a row for each codebook, coarsest on top; a colour for each code."""
     # Neighbouring numbers mean nothing to each other, so their colours are spread.
     spread = (codes.astype(np.int64) * 617) % codebook_size / codebook_size
-    return _png(np.repeat(spread, 6, axis=0), "nipy_spectral")
+    return _png(np.repeat(spread, 6, axis=0), "nipy_spectral", 256)
 
 
 def _axes(title: str, below: str) -> tuple[Any, Any]:
@@ -96,11 +96,16 @@ def _svg(figure: Any) -> str:
     return data_address(file.getvalue().encode(), "image/svg+xml")
 
 
-def _png(image: NDArray[Any], colours: str) -> str:
-    from matplotlib import image as images
+def _png(image: NDArray[Any], colours: str, levels: int) -> str:
+    """An image of numbers from 0 to 1 in so many colours: with a palette, it is a fifth of the size of true colours."""
+    from matplotlib import colormaps
+    from PIL import Image
 
+    steps = np.clip(image * levels, 0, levels - 1).astype(np.uint8)
+    picture = Image.fromarray(np.ascontiguousarray(steps))
+    picture.putpalette((255 * colormaps[colours](np.linspace(0, 1, levels))[:, :3]).astype(np.uint8).tobytes())
     file = io.BytesIO()
-    images.imsave(file, image, cmap=colours, vmin=0, vmax=1, format="png")
+    picture.save(file, "PNG", optimize=True)
     return data_address(file.getvalue(), "image/png")
 
 
