@@ -18,7 +18,7 @@ from xcodec.runtime.export import ExportError, export
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-KINDS = [("spectral", "whisper")]
+KINDS = [("spectral", "whisper"), ("dac", None)]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
