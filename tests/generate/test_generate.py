@@ -32,8 +32,8 @@ def musician(models: Path, codec: XCodec) -> MusicGenerator:
 
 
 def test_sound_that_comes_in_pieces_is_what_the_codec_makes_of_all(codec: XCodec) -> None:
-    codes = torch.randint(codec.codebook_size, (2, 70), generator=torch.Generator().manual_seed(0))
-    pieces = list(as_sound(codec, codes.split([1, 30, 4, 35], dim=1), block=10))
+    codes = torch.randint(codec.codebook_size, (2, 170), generator=torch.Generator().manual_seed(0))
+    pieces = list(as_sound(codec, codes.split([1, 90, 44, 35], dim=1), block=10))
     assert len(pieces) > 2
     whole = codec.decode(codes[None])[0].numpy()
     assert np.allclose(np.concatenate(pieces, axis=1), whole, atol=1e-4)
