@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,13 +150,17 @@ def test_spectra_alone_are_learnt_without_making_audio(tiny: Tiny, monkeypatch: 
     assert "mel" not in lines[0]
 
 
-def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -> None:
-    """Measured on what is quantised, and as a code from which the teacher's features can be told."""
-    source = tmp_path / "teacher"
+def narrow_semantics(source: Path) -> dict[str, Any]:
+    """The tiny model with a semantic branch, whose teacher has weights at ``source``."""
     HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
     teacher = {"architecture": TEACHERS["hubert"].architecture, "source": str(source)}
     model = {**TINY["model"], "sample_rate": 16000, "semantic": {"width": 4, "blocks": 1, "teacher": teacher}}
-    model["quantizer"] = {**model["quantizer"], "width": 12}
+    return {**model, "quantizer": {**model["quantizer"], "width": 12}}
+
+
+def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -> None:
+    """Measured on what is quantised, and as a code from which the teacher's features can be told."""
+    model = narrow_semantics(tmp_path / "teacher")
     found = {}
     for share in ("null", "0.25"):
         trainer = CodecTrainer(tiny(f"semantic_share={share}", model=model, name=f"share-{share}"))
@@ -176,11 +181,7 @@ def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -
 
 def test_later_levels_leave_the_semantic_channels_alone(tiny: Tiny, tmp_path: Path) -> None:
     """From the first placement on, and again in a run that is resumed."""
-    source = tmp_path / "teacher"
-    HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
-    teacher = {"architecture": TEACHERS["hubert"].architecture, "source": str(source)}
-    model = {**TINY["model"], "sample_rate": 16000, "semantic": {"width": 4, "blocks": 1, "teacher": teacher}}
-    model["quantizer"] = {**model["quantizer"], "width": 12}
+    model = narrow_semantics(tmp_path / "teacher")
     changes = ("semantic_levels=1", "quantize_from=2", "checkpoint_every=2", "name=levels")
     run(tiny("steps=4", *changes, model=model))
     run(tiny("steps=6", *changes, model=model), resume=True)
