@@ -68,7 +68,7 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
     run(config)
     lines = log(config)
     training = [line for line in lines if "total" in line]
-    assert training[-1]["mel"] < 0.8 * training[0]["mel"]
+    assert training[-1]["mel"] < 0.75 * training[0]["mel"]
     names = {"waveform", "mel", "complex", "stft", "subband_stft", "adversarial", "feature_matching"}
     assert training[0].keys() >= names | {
         *("discriminator", "gradient", "audio_per_second"),
