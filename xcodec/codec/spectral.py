@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .config import SpectralConfig
 from .context import context_frames
+from .quick_phases import QuickSpectrogram
 from .spectrogram import OVERLAP, TINY, Spectrogram
 from .voice import Voice
 
@@ -135,7 +136,7 @@ class SpectralDecoder(nn.Module):
         super().__init__()
         self.per_frame = config.spectra_per_frame
         self.iterations = config.phase_iterations
-        self.spectrogram = Spectrogram(hop_length // self.per_frame)
+        self.spectrogram = QuickSpectrogram(hop_length // self.per_frame)
         bands, bins = config.mel_bands, self.spectrogram.bins
         self.skip = nn.Linear(config.width, self.per_frame * bins, bias=False)
         with torch.no_grad():

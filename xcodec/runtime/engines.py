@@ -17,9 +17,9 @@ from torch.nn.utils import parametrize
 from xcodec.codec.acoustic import Snake
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
+from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
 from xcodec.codec.teacher import Teacher
-from xcodec.runtime.phases import QuickSpectrogram
 from xcodec.runtime.processor import Abilities, abilities, with_int8
 from xcodec.runtime.shortconv import ShortConv1d, suits
 
@@ -28,19 +28,16 @@ _BLOCK = 2**15
 
 
 def exact(codec: XCodec) -> XCodec:
-    """The same codec, whose Snakes are faster and give the same bits, and whose search for phases is faster and gives
-    the same audio but for rounding. Its weights stay where and what they are."""
+    """The same codec, whose Snakes are faster and give the same bits. Its weights stay where and what they are."""
     if codec.prior.weight.device.type == "cpu":
         for module in codec.modules():
             if type(module) is Snake:
                 module.__class__ = BlockSnake
-            elif type(module) is Spectrogram:
-                module.__class__ = QuickSpectrogram
     return codec
 
 
 def plain(codec: XCodec) -> XCodec:
-    """A copy of a codec that was made `exact`, as it was before."""
+    """A copy of a codec, exact or not, with nothing in it but what graphs can be traced through."""
     copied = copy.deepcopy(codec)
     for module in copied.modules():
         if isinstance(module, BlockSnake):

@@ -1,4 +1,4 @@
-"""The search for phases, as `xcodec/codec/spectrogram.py` describes it, with less traffic.
+"""The search for phases, as `spectrogram.py` describes it, with less traffic.
 
 The plain one keeps to operations that can be trained through and exported. Where the codec only decodes, three things
 are to gain. Windows of a voice keep the phases of its pulses, so their sound is made once, and each round computes the
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xcodec.codec.spectrogram import MOMENTUM, OVERLAP, SOFTNESS, TINY, Spectrogram
+from .spectrogram import MOMENTUM, OVERLAP, SOFTNESS, TINY, Spectrogram
 
 
 class QuickSpectrogram(Spectrogram):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
-from xcodec.runtime.phases import QuickSpectrogram
 
 
 def spectrograms() -> tuple[Spectrogram, QuickSpectrogram]:
