@@ -6,8 +6,10 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -220,18 +222,38 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(device.stat().st_mode)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_what_is_read_only_stays_as_it_is(folder: Path) -> None:
-    (folder / "clip.wav").write_text("former")
-    (folder / "clip.wav").chmod(0o444)
-    with pytest.raises(PermissionError, match=r"clip\.wav"):
-        audio.write(folder / "clip.wav", np.zeros(10), 16_000)
-    (folder / "clip.wav").chmod(0o644)
-    folder.chmod(0o555)
-    with pytest.raises(PermissionError, match=r"clip\.wav"):
-        audio.write(folder / "clip.wav", np.zeros(10), 16_000)
-    folder.chmod(0o755)
-    assert (folder / "clip.wav").read_text() == "former"
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Root may write everything, so what may not be written is tested as another user, to whom the folder belongs."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.chown(folder, nobody, nobody)
+    os.setresuid(nobody, nobody, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_what_is_read_only_stays_as_it_is() -> None:
+    with tempfile.TemporaryDirectory() as name:  # which nobody can reach, unlike pytest's own
+        folder = Path(name)
+        audio.write(folder / "first.wav", np.zeros(10), 16_000)  # imports what nobody may not be able to read
+        (folder / "first.wav").unlink()
+        with as_nobody(folder):
+            (folder / "clip.wav").write_text("former")
+            (folder / "clip.wav").chmod(0o444)
+            with pytest.raises(PermissionError, match=r"clip\.wav"):
+                audio.write(folder / "clip.wav", np.zeros(10), 16_000)
+            (folder / "clip.wav").chmod(0o644)
+            folder.chmod(0o555)
+            with pytest.raises(PermissionError, match=r"clip\.wav"):
+                audio.write(folder / "clip.wav", np.zeros(10), 16_000)
+            folder.chmod(0o755)
+            assert (folder / "clip.wav").read_text() == "former"
+            assert [path.name for path in folder.iterdir()] == ["clip.wav"]
 
 
 def test_an_error_about_another_file_is_left_alone(folder: Path, tmp_path: Path) -> None:
