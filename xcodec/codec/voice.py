@@ -9,7 +9,7 @@ spectra take the place of the filter.
                                    └─ how periodic ──────────── voiced or not
 
 Pulses must follow one another without a break, so each depends on all before it. To let audio be decoded in pieces, the
-count starts anew with every block of half a second, and the pitch within a block is bent a little (1 % at 100 Hz and at
+count starts anew with every block of half a second, and the pitch within a block is bent a little (1 % at 100 Hz, at
 most), so that a whole number of pulses fills it and the seam is none.
 """
 

@@ -67,9 +67,8 @@ class TextConfig:
     """For espeak-ng."""
     paced: bool = False
     """Symbols of the text stand where, at the usual pace, their sound will be: position ``i * frames_per_symbol`` on
-    the clock of the codes. What is to be read is then near what is being said from the first step of training on, and a
-    small model need not find out by itself that speech goes through a text from left to right. Llama numbers positions
-    one by one, so such a model cannot be exported as one."""
+    the clock of the codes. What is to be read is then near what is being said from the first step of training on.
+    Llama numbers positions one by one, so such a model cannot be exported as one."""
 
     def __post_init__(self) -> None:
         require(self.front_end in FRONT_ENDS, f"text.front_end is {self.front_end!r}; known: {', '.join(FRONT_ENDS)}")

@@ -109,8 +109,8 @@ def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
 def spare_semantics(codec: XCodec, levels: int) -> None:
     """Let only the first levels of the quantiser code the semantic channels, and the others nothing but sound.
 
-    What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel.
-    Later levels would spend a third of their bits on it.
+    What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel,
+    and later levels would spend their entries on it.
     """
     width = codec.prior.in_features - codec.config.acoustic.width
     for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels[levels:]):
