@@ -14,8 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +23,7 @@ import typer
 from xcodec import __version__
 from xcodec.evaluate.commands import app as evaluate_app
 from xcodec.generate.commands import app as generate_app
+from xcodec.progress_bar import progress_bar
 from xcodec.runtime.errors import debugging, one_line
 from xcodec.runtime.signals import raise_on_signals
 
@@ -256,7 +256,7 @@ def tokenize(
     """
     from xcodec.tokenize import tokenize as run
 
-    with _progress_of("tokenize", sys.stderr.isatty() and not quiet and not as_json) as progress:
+    with progress_bar("tokenize", sys.stderr.isatty() and not quiet and not as_json) as progress:
         made = run(
             corpus,
             folder,
@@ -387,22 +387,22 @@ def _process(
         todo = dataclasses.replace(todo, tasks=[task for task in todo.tasks if not task.target.exists()])
     if not todo.tasks:
         return
-    total, failed = len(todo.tasks), 0
+    total, done, failed = len(todo.tasks), 0, 0
     visible = sys.stderr.isatty() and not quiet and not as_json
-    with (
-        _progress(operation, total, visible) as show,
-        closing(run(Work(operation, **how), todo, jobs, show.part if visible else None)) as outcomes,
-    ):
-        for outcome in outcomes:
-            show.one()
-            if outcome.error is not None:
-                failed += 1
-                _say_error(outcome.error)
-            if as_json:
-                print(json.dumps(_facts(outcome)), flush=True)
-            elif outcome.report is not None and visible:
-                made = outcome.report
-                print(f"{made.target}: {made.seconds:.1f} s, {made.bytes:,} bytes", file=sys.stderr)
+    with progress_bar(operation, visible, total) as show:
+        work = run(Work(operation, **how), todo, jobs, (lambda part: show(done + part)) if visible else None)
+        with closing(work) as outcomes:
+            for outcome in outcomes:
+                done += 1
+                show(done)
+                if outcome.error is not None:
+                    failed += 1
+                    _say_error(outcome.error)
+                if as_json:
+                    print(json.dumps(_facts(outcome)), flush=True)
+                elif outcome.report is not None and visible:
+                    made = outcome.report
+                    print(f"{made.target}: {made.seconds:.1f} s, {made.bytes:,} bytes", file=sys.stderr)
     if failed and total > 1:
         _say_error(f"{failed} of {total} files failed")
     raise typer.Exit(int(failed > 0))
@@ -424,57 +424,6 @@ def _readable(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_readable, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-class _Shown:
-    """How far the work is: so many files, and a part of the one at hand."""
-
-    def __init__(self, show: Callable[[float], None] = lambda completed: None) -> None:
-        self._show, self._done = show, 0
-
-    def one(self) -> None:
-        self._done += 1
-        self._show(self._done)
-
-    def part(self, share: float) -> None:
-        self._show(self._done + share)
-
-
-@contextmanager
-def _progress(title: str, total: int, visible: bool) -> Iterator[_Shown]:
-    """A bar that is gone when the work is done."""
-    if not visible:
-        yield _Shown()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (SpinnerColumn(), TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield _Shown(lambda completed: bar.update(task, completed=completed))
-
-
-@contextmanager
-def _progress_of(title: str, visible: bool) -> Iterator[Callable[[int, int], None]]:
-    """The same for work that says itself how much is done, and of how much."""
-    if not visible:
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _say_error(message: str) -> None:

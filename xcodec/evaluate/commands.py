@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from xcodec.progress_bar import progress_bar
+
 app = typer.Typer(
     help="Is a codec good, and are its tokens good for language models?", no_args_is_help=True, add_completion=False
 )
@@ -124,16 +126,9 @@ def report(
 
 def _shown(left: Iterator[int], quiet: bool) -> Iterator[int]:
     """Show a bar for an iterator that says how much is left, if there is a terminal to show it on."""
-    if quiet or not sys.stderr.isatty():
-        yield from left
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        total = next(left)
-        task = bar.add_task("", total=total)
+    with progress_bar("clips", sys.stderr.isatty() and not quiet) as show:
+        total: int | None = None
         for count in left:
-            bar.update(task, completed=total - count)
+            total = count if total is None else total
+            show(total - count, total)
             yield count
