@@ -15,7 +15,7 @@ from xcodec import save as save_codec
 from xcodec.generate.music import MusicGenerator, MusicOptions
 from xcodec.generate.pairing import GenerateError, as_sound
 from xcodec.generate.sound import SoundGenerator
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, sentences
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, limits, sentences
 from xcodec.lm.text import TextError
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))
@@ -45,10 +45,20 @@ def test_sound_that_comes_in_pieces_is_what_the_codec_makes_of_all(codec: XCodec
 def test_a_sentence_has_all_codebooks_and_a_length_in_proportion(speaker: SpeechGenerator) -> None:
     for text in ("ab", "a much longer sentence than that"):
         codes = speaker.say(text, None, SpeechOptions(), seed=0)
-        limits = speaker.limits(len(text))
+        expected = limits(len(text), 3.0)
         assert codes.shape[0] == 4
-        assert limits.least <= codes.shape[1] <= limits.most
-    assert speaker.limits(40).most < 3 * 40 * 3, "no babbling"
+        assert expected.least <= codes.shape[1] <= expected.most
+    assert limits(40, 3.0).most < 3 * 40 * 3, "no babbling"
+
+
+def test_the_speed_decides_the_length_of_paced_text(speaker: SpeechGenerator, models: Path, codec: XCodec) -> None:
+    paced = SpeechGenerator(models / "paced", codec)
+    made = {
+        speed: paced.first_stage("some words to say", None, SpeechOptions(speed=speed), 0)[0] for speed in (0.25, 2.0)
+    }
+    assert made[0.25].codes.shape[1] > made[2.0].codes.shape[1]
+    with pytest.raises(GenerateError, match="not paced"):
+        speaker.say("some words", None, SpeechOptions(speed=2.0), 0)
 
 
 def test_the_voice_matters_with_and_without_its_words(speaker: SpeechGenerator, voice: Path) -> None:

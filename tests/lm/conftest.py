@@ -27,7 +27,7 @@ def autoregressive(**changes: Any) -> AutoregressiveLM:
 
 def refining(**changes: Any) -> RefiningLM:
     torch.manual_seed(0)
-    model = build_model(config(codebooks=4, refines=True, text=TextConfig("characters"), **changes))
+    model = build_model(config(**{"codebooks": 4, "refines": True, "text": TextConfig("characters"), **changes}))
     assert isinstance(model, RefiningLM)
     _sharpen(model)
     return model.eval()

@@ -10,7 +10,7 @@ import torch
 
 from tests.lm.conftest import autoregressive, refining
 from xcodec.lm.config import CaptionConfig, TextConfig
-from xcodec.lm.decoding import Limits, Request, frames, generate, refine
+from xcodec.lm.decoding import Limits, Request, frames, generate, likeliest_pace, refine
 from xcodec.lm.model import AutoregressiveLM
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context, example, refinement
@@ -166,6 +166,30 @@ def test_refinement_adds_levels_each_knowing_those_below() -> None:
     assert torch.equal(logits.argmax(-1), made[2])
     other = refine(model, TEXT, (prompt + 1) % 16, first)
     assert not torch.equal(made, other), "the voice matters"
+
+
+def test_refinement_goes_on_from_what_was_said_before() -> None:
+    model = refining(text=TextConfig("characters", paced=True))
+    begun = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
+    first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
+    made = refine(model, TEXT, None, first, begun=begun)
+    assert made.shape == (4, 6)
+    whole = torch.cat([begun, made], dim=1)
+    asked = refinement(model.vocabulary, TEXT, None, whole, 3, given=3)
+    assert int(asked.asked.sum()) == 6
+    logits = model(asked.ids[None], asked.asked[None], torch.tensor([3]))
+    assert torch.equal(logits.argmax(-1), made[3])
+    assert not torch.equal(made, refine(model, TEXT, None, first, begun=(begun + 1) % 16)), "it is heard"
+
+
+def test_the_likeliest_pace_is_the_one_with_the_least_loss() -> None:
+    model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), frames_per_symbol=2.5)
+    codes = torch.randint(16, (1, 9), generator=torch.Generator().manual_seed(3))
+    paces = [0.5, 1.0, 2.0, 8.0]
+    made = example(model.vocabulary, model.pattern, codes, TEXT, ends=False)
+    losses = [float(model.losses(made.ids[None], made.labels[None], pace=torch.tensor([p]))[0].loss) for p in paces]
+    before = context(model.vocabulary, model.pattern, TEXT)
+    assert likeliest_pace(model, before, codes, paces) == paces[losses.index(min(losses))]
 
 
 def test_refinement_does_not_see_levels_to_come() -> None:

@@ -11,7 +11,7 @@ from tests.lm.conftest import FACTS, autoregressive, config, refining
 from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
 from xcodec.lm.config import LMConfig, TextConfig, TransformerConfig
 from xcodec.lm.llama import export_llama
-from xcodec.lm.sequences import context, example, paced_positions, stack
+from xcodec.lm.sequences import context, example, pace_of_frames, paced_positions, stack
 from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
 from xcodec.settings import ConfigError
 from xcodec.storage import CheckpointError
@@ -38,10 +38,12 @@ def test_paced_text_stands_where_it_will_be_said() -> None:
     ids = torch.tensor(
         [[TEXT, 9, 9, 9, PROMPT, 50, 50, AUDIO, 50, 50], [TEXT, 9, AUDIO, 50, 50, 50, 50, PAD, PAD, PAD]]
     )
-    places = paced_positions(ids[:, None], pace=2.5, period=1)
+    places = paced_positions(ids[:, None], torch.tensor([2.5, 2.5]), period=1)
     assert places[0].tolist() == [-2.5, 0, 2.5, 5, -4, -3, -2, -1, 0, 1]
     assert places[1, :7].tolist() == [-2.5, 0, -1, 0, 1, 2, 3]
-    assert paced_positions(ids[:, None], 2.5, period=2)[0, -3:].tolist() == [-0.5, 0, 0.5]
+    other = paced_positions(ids[:, None], torch.tensor([2.5, 1.0]), period=2)
+    assert other[0, -3:].tolist() == [-0.5, 0, 0.5] and other[1, :3].tolist() == [-1, 0, -0.5]
+    assert pace_of_frames(ids[:, None]).tolist() == [pytest.approx(2 / 3), 4]
 
 
 def test_the_pace_decides_where_the_text_is_looked_for() -> None:
@@ -52,6 +54,8 @@ def test_the_pace_decides_where_the_text_is_looked_for() -> None:
         made = example(model.vocabulary, model.pattern, codes, text=[3, 1, 2])
         found.append(model(made.ids[None]))
     assert not torch.allclose(found[0], found[1], atol=1e-3)
+    told = model(made.ids[None].expand(2, -1, -1), pace=torch.tensor([1.0, 4.0]))  # each row its own
+    assert torch.allclose(told, torch.cat(found), atol=1e-6)
     with pytest.raises(ConfigError, match="paced"):
         export_llama(model, "unused")
 

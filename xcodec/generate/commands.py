@@ -43,6 +43,7 @@ def speech(
     top_p: TopP = 0.9,
     samples: Samples = 1,
     guidance: Annotated[float, typer.Option(help="How much the text is stressed; 1: not at all.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.5, max=2.0, help="2: twice as fast as usual.")] = 1.0,
     quiet: Quiet = False,
 ) -> None:
     """Say a text.
@@ -58,7 +59,7 @@ def speech(
     sampling = _sampling(temperature, top_k, top_p, repetition_window=25, repetition_share=0.3)
     generator = SpeechGenerator(model or default_model("speech"), load(codec))
     voice = generator.read_voice(prompt, prompt_text) if prompt is not None else None
-    options = SpeechOptions(sampling, seed=seed, samples=samples, guidance=guidance)
+    options = SpeechOptions(sampling, seed=seed, samples=samples, guidance=guidance, speed=speed)
     _write(out, generator.codec, generator.speak(text, voice, options), quiet)
 
 

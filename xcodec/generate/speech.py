@@ -13,8 +13,8 @@ from torch import Tensor
 from xcodec.codec.model import XCodec
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
 from xcodec.lm.config import TextConfig
-from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, refine
-from xcodec.lm.model import AutoregressiveLM, RefiningLM
+from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, likeliest_pace, refine
+from xcodec.lm.model import AutoregressiveLM, RefiningLM, is_paced
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context
 from xcodec.lm.text import read
@@ -26,6 +26,8 @@ VOICE_SECONDS = 3.0
 """How much of a prompt without a transcript is used; the models are trained on prompts up to this length."""
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+")
+PACES = tuple(1.25 ** (step / 5) for step in range(-5, 6))
+"""Times the usual one: how slowly a beginning may have been spoken that is to be continued."""
 LONGEST_SENTENCE = 200
 """Characters. Models learn from clips of some seconds, and babble beyond."""
 
@@ -52,6 +54,8 @@ class SpeechOptions:
     """Of each sentence; the likeliest is taken."""
     guidance: float = 1.0
     """How much the text is stressed; 1 is not at all, and needs half the time."""
+    speed: float = 1.0
+    """2 speaks twice as fast as is usual in the training data, or as what is continued. Models of paced text only."""
     refine: bool = True
     """False stops after the first codebook, to hear what the first stage alone can do."""
 
@@ -122,8 +126,8 @@ class SpeechGenerator:
         """The second stage: codes int64 [1, F] to [K, F]; without one, and of nothing, as they were."""
         if self.second is None or not first.shape[1]:
             return first
-        prompt = None if voice is None else voice.codes[: self.second.config.codebooks]
-        return refine(self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed)
+        prompt, begun = _parts(voice, self.second.config.codebooks)
+        return refine(self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed, begun)
 
     def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
         """Samples of the first codebook, likeliest first."""
@@ -131,33 +135,45 @@ class SpeechGenerator:
 
     def _request(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Request:
         model, symbols = self.first, self._read(sentence, voice)
-        codebooks = model.config.codebooks
-        begun = torch.zeros(codebooks, 0, dtype=torch.int64)
-        prompt = None
-        if voice is not None and voice.text is not None:
-            begun = voice.codes[:codebooks]
-        elif voice is not None:
-            prompt = voice.codes[:codebooks]
-        new_symbols = len(read(sentence, self.text))
+        prompt, begun = _parts(voice, model.config.codebooks)
+        told = context(model.vocabulary, model.pattern, symbols, prompt)
+        pace = model.config.frames_per_symbol or 5.0
+        if is_paced(model.config):
+            if begun.shape[1]:
+                pace = likeliest_pace(model, told, begun, [pace * slower for slower in PACES])
+            pace /= options.speed
+        elif options.speed != 1:
+            raise GenerateError("this model's text is not paced: it speaks at the speed that it learnt")
         return Request(
-            context(model.vocabulary, model.pattern, symbols, prompt),
+            told,
             begun,
-            self.limits(new_symbols),
+            limits(len(read(sentence, self.text)), pace),
             options.sampling,
             seed,
             options.samples,
             guidance=options.guidance,
             unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
+            pace=pace,
         )
-
-    def limits(self, symbols: int) -> Limits:
-        """How long so many symbols may take: about a third to twice the usual, so that nothing babbles on."""
-        usual = symbols * (self.first.config.frames_per_symbol or 5.0)
-        return Limits(most=round(2 * usual) + 25, least=max(1, round(usual / 3)))
 
     def _read(self, sentence: str, voice: Voice | None) -> list[int]:
         before = "" if voice is None or voice.text is None else voice.text
         return read(f"{before} {sentence}", self.text)
+
+
+def _parts(voice: Voice | None, codebooks: int) -> tuple[Tensor | None, Tensor]:
+    """Codes of the voice saying something else, or none; and what is to be continued, [K, 0] if nothing is."""
+    if voice is None:
+        return None, torch.zeros(codebooks, 0, dtype=torch.int64)
+    if voice.text is None:
+        return voice.codes[:codebooks], torch.zeros(codebooks, 0, dtype=torch.int64)
+    return None, voice.codes[:codebooks]
+
+
+def limits(symbols: int, pace: float) -> Limits:
+    """How long so many symbols may take: about a third to twice the usual, so that nothing babbles on."""
+    usual = symbols * pace
+    return Limits(most=round(2 * usual) + 25, least=max(1, round(usual / 3)))
 
 
 def sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:

@@ -66,8 +66,9 @@ class TextConfig:
     language: str = "en-us"
     """For espeak-ng."""
     paced: bool = False
-    """Symbols of the text stand where, at the usual pace, their sound will be: position ``i * frames_per_symbol`` on
-    the clock of the codes. What is to be read is then near what is being said from the first step of training on.
+    """Symbols of the text stand where, at an even pace, their sound will be: position ``i * pace`` on the clock of the
+    codes. What is to be read is then near what is being said from the first step of training on, and the pace says how
+    long the whole will be. In training it is that of the clip; an autoregressive model is told it when it generates.
     Llama numbers positions one by one, so such a model cannot be exported as one."""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -51,6 +51,8 @@ class Request:
     unconditional: Tensor | None = None
     """int64 [S, L]: the context without what guidance is to stress; of the same length. The context itself, if what is
     stressed is ``condition``."""
+    pace: float | None = None
+    """Frames per symbol, for a model of paced text; null: the usual one."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,10 @@ class _Loop:
             conditioned = torch.ones(condition.shape[:2], dtype=torch.bool, device=self.device)
             if self.guide:
                 conditioned[self.request.samples :] = False
-        return self.model(ids, condition, conditioned, self.cache)[:, -1]
+        pace = None
+        if self.request.pace is not None:
+            pace = torch.full((len(ids),), self.request.pace, device=self.device)
+        return self.model(ids, condition, conditioned, self.cache, pace)[:, -1]
 
     def _say(self, states: Tensor, ids: Tensor, stream: int, codebook: int, frame: int) -> Tensor:
         """Draw one code of each sample; writes it into ``codes`` and ``ids`` and gives its log-likelihood [N]."""
@@ -214,6 +219,28 @@ class _Loop:
 
 
 @torch.inference_mode()
+def likeliest_pace(model: AutoregressiveLM, context: Tensor, begun: Tensor, paces: Sequence[float]) -> float:
+    """At which of some paces the text was most likely being read when something was said.
+
+    Args:
+        model: of paced text, in evaluation mode.
+        context: int64 [S, L], as in :class:`Request`.
+        begun: codes [K, F] that were said; F at least 1.
+        paces: frames per symbol.
+    """
+    said = model.pattern.arrange(model.vocabulary.codes(begun), PAD)  # [S, l]
+    ids = torch.cat([context, said], dim=1).to(next(model.parameters()).device)
+    rows = ids.expand(len(paces), -1, -1)
+    states = model(rows, pace=torch.tensor(list(paces), device=ids.device))[:, context.shape[1] - 1 : -1]
+    total = torch.zeros(len(paces), device=ids.device)
+    for stream, right in enumerate(ids[:, context.shape[1] :]):
+        asked = right != PAD
+        scores = model.logits(states[:, asked], stream).float().log_softmax(-1)  # [n, l, V]
+        total += scores.gather(2, right[asked].expand(len(paces), -1)[:, :, None]).sum((1, 2))
+    return paces[int(total.argmax())]
+
+
+@torch.inference_mode()
 def refine(
     model: RefiningLM,
     text: list[int],
@@ -221,16 +248,18 @@ def refine(
     first: Tensor,
     sampling: Sampling | None = None,
     seed: int = 0,
+    begun: Tensor | None = None,
 ) -> Tensor:
     """Add the higher codebooks to the first.
 
     Args:
         model: in evaluation mode.
-        text: indices of symbols, of all that is said in ``first``.
+        text: indices of symbols, of all that is said in ``begun`` and ``first``.
         prompt: codes [K, F] of the voice.
         first: int64 [1, F].
         sampling: the likeliest codes by default, as in the paper.
         seed: of the draws.
+        begun: codes [K, f], what was said before ``first``, if something was.
 
     Returns:
         int64 [K, F].
@@ -239,10 +268,13 @@ def refine(
     sampling = sampling or Sampling(temperature=0)
     generator = torch.Generator(device).manual_seed(seed)
     codebooks = model.config.codebooks
-    codes = torch.zeros(codebooks, first.shape[1], dtype=torch.int64)
-    codes[0] = first[0]
+    given = 0 if begun is None else begun.shape[1]
+    codes = torch.zeros(codebooks, given + first.shape[1], dtype=torch.int64)
+    if begun is not None:
+        codes[:, :given] = begun
+    codes[0, given:] = first[0]
     for level in range(1, codebooks):
-        asked: Refinement = refinement(model.vocabulary, text, prompt, codes, level)
+        asked: Refinement = refinement(model.vocabulary, text, prompt, codes, level, given)
         logits = model(asked.ids[None].to(device), asked.asked[None].to(device), torch.tensor([level], device=device))
-        codes[level] = draw(logits, sampling, generator).cpu()
-    return codes
+        codes[level, given:] = draw(logits, sampling, generator).cpu()
+    return codes[:, given:]

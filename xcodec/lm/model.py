@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import LMConfig
-from .sequences import paced_positions
+from .sequences import pace_of_frames, paced_positions
 from .transformer import KVCache, Transformer
 from .vocabulary import IGNORED, PAD, Vocabulary, pattern_of
 
@@ -62,6 +62,7 @@ class AutoregressiveLM(nn.Module):
         condition: Tensor | None = None,
         conditioned: Tensor | None = None,
         cache: KVCache | None = None,
+        pace: Tensor | None = None,
     ) -> Tensor:
         """States of the positions of a grid, each of which tells what comes next.
 
@@ -70,6 +71,7 @@ class AutoregressiveLM(nn.Module):
             condition: [B, P, C], embeddings of a caption, which are put before the first position.
             conditioned: bool [B, P], where there is one; elsewhere a learnt vector stands instead. All by default.
             cache: of what came before; it is extended.
+            pace: [B], for paced text: frames per symbol of each row; the usual one by default.
 
         Returns:
             [B, L, D].
@@ -80,17 +82,18 @@ class AutoregressiveLM(nn.Module):
             if conditioned is not None:
                 given = torch.where(conditioned[:, :, None], given, self.no_condition)
             x = torch.cat([given, x], dim=1)
-        return self.transformer(x, cache, positions=self._positions(ids, cache))[:, x.shape[1] - ids.shape[2] :]
+        return self.transformer(x, cache, positions=self._positions(ids, cache, pace))[:, x.shape[1] - ids.shape[2] :]
 
-    def _positions(self, ids: Tensor, cache: KVCache | None) -> Tensor | None:
+    def _positions(self, ids: Tensor, cache: KVCache | None, pace: Tensor | None) -> Tensor | None:
         """Where the positions of a grid stand, [B, L], if not one after the other."""
-        pace = pace_of(self.config)
-        if pace is None:
+        if not is_paced(self.config):
             return None
         if cache is not None and cache.clock is not None:
             steps = torch.arange(1, ids.shape[2] + 1, device=ids.device) / self.pattern.period
             positions = cache.clock[:, None] + steps
         else:
+            if pace is None:
+                pace = torch.full((len(ids),), self.config.frames_per_symbol, device=ids.device)
             positions = paced_positions(ids, pace, self.pattern.period)
         if cache is not None:
             cache.clock = positions[:, -1]
@@ -101,7 +104,12 @@ class AutoregressiveLM(nn.Module):
         return self.heads[stream](states)
 
     def losses(
-        self, ids: Tensor, labels: Tensor, condition: Tensor | None = None, conditioned: Tensor | None = None
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        condition: Tensor | None = None,
+        conditioned: Tensor | None = None,
+        pace: Tensor | None = None,
     ) -> list[Prediction]:
         """What each codebook's predictions were worth.
 
@@ -110,8 +118,9 @@ class AutoregressiveLM(nn.Module):
             labels: int64 [B, S, L]: what should come next at each position of each stream, or ``IGNORED``.
             condition: see :meth:`forward`.
             conditioned: likewise.
+            pace: likewise.
         """
-        states = self(ids, condition, conditioned)
+        states = self(ids, condition, conditioned, pace=pace)
         found = []
         for stream in range(ids.shape[1]):
             asked = labels[:, stream] != IGNORED
@@ -144,8 +153,7 @@ class RefiningLM(nn.Module):
             [n, codebook size], row after row.
         """
         present = (ids != PAD).any(dim=1)
-        pace = pace_of(self.config)
-        positions = None if pace is None else paced_positions(ids, pace, period=1)
+        positions = paced_positions(ids, pace_of_frames(ids), period=1) if is_paced(self.config) else None
         states = self.transformer(self.embedding(ids), present=present, level=level - 1, positions=positions)
         of_row = level[:, None].expand_as(asked)[asked] - 1
         wanted = states[asked]
@@ -180,9 +188,9 @@ class Prediction:
 CodeLM = AutoregressiveLM | RefiningLM
 
 
-def pace_of(config: LMConfig) -> float | None:
-    """Frames from symbol to symbol of a text, for a model that is told; see `TextConfig.paced`."""
-    return config.frames_per_symbol if config.text is not None and config.text.paced else None
+def is_paced(config: LMConfig) -> bool:
+    """Whether symbols of the text stand where they are said; see `TextConfig.paced`."""
+    return config.text is not None and config.text.paced
 
 
 def build_model(config: LMConfig) -> CodeLM:

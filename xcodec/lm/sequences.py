@@ -90,7 +90,7 @@ def example(
     return Example(whole[:, :-1], labels)
 
 
-def paced_positions(ids: Tensor, pace: float, period: int) -> Tensor:
+def paced_positions(ids: Tensor, pace: Tensor, period: int) -> Tensor:
     """Where everything stands on the clock of the codes to be said, in frames: float [B, L].
 
         TEXT ð   ɪ   s   …       PROMPT codes  AUDIO  codes …
@@ -98,14 +98,24 @@ def paced_positions(ids: Tensor, pace: float, period: int) -> Tensor:
 
     Args:
         ids: int64 [B, S, L], each row with TEXT first, and AUDIO somewhere.
-        pace: frames per symbol of text (p).
+        pace: frames per symbol of text (p), of each row: [B].
         period: positions per frame.
     """
     place = torch.arange(ids.shape[2], device=ids.device)
     stream = ids[:, 0]
     begins = (stream == AUDIO).int().argmax(1, keepdim=True)  # [B, 1]
     is_text = ((stream == PROMPT) | (stream == AUDIO)).cumsum(1) == 0
-    return torch.where(is_text, (place - 1) * pace, (place - begins - 1) / period)
+    return torch.where(is_text, (place - 1) * pace[:, None], (place - begins - 1) / period)
+
+
+def pace_of_frames(ids: Tensor) -> Tensor:
+    """Frames per symbol of text, [B], where all frames stand in the grid already: ids int64 [B, S, L], one position per
+    frame, each row with TEXT first, and AUDIO somewhere."""
+    stream = ids[:, 0]
+    begun = (stream == AUDIO).cumsum(1) > 0
+    frames = ((ids != PAD).any(1) & begun).sum(1) - 1
+    symbols = ((((stream == PROMPT) | begun).cumsum(1) == 0).sum(1) - 1).clamp(min=1)
+    return frames / symbols
 
 
 def stack(examples: Sequence[Example]) -> Example:
@@ -128,7 +138,7 @@ class Refinement:
 
 
 def refinement(
-    vocabulary: Vocabulary, text: Sequence[int], prompt: Tensor | None, codes: Tensor, level: int
+    vocabulary: Vocabulary, text: Sequence[int], prompt: Tensor | None, codes: Tensor, level: int, given: int = 0
 ) -> Refinement:
     """Text, all codes of the prompt, and those codes of the frames that lie below ``level``.
 
@@ -138,6 +148,7 @@ def refinement(
         prompt: codes [K, F] of the voice, all codebooks.
         codes: [K, F] of which the first ``level`` codebooks count.
         level: the codebook to be told next, from 1 on.
+        given: so many of the first frames are known in all codebooks, and not asked for.
     """
     codebooks = codes.shape[0]
 
@@ -147,14 +158,14 @@ def refinement(
     symbols = torch.full((codebooks, len(text)), PAD)
     symbols[0] = vocabulary.text(torch.tensor(list(text), dtype=torch.int64))
     known = vocabulary.codes(codes)
-    known[level:] = PAD
+    known[level:, given:] = PAD
     parts = [special(TEXT), symbols]
     if prompt is not None and prompt.shape[1]:
         parts += [special(PROMPT), vocabulary.codes(prompt)]
     parts += [special(AUDIO), known]
     ids = torch.cat(parts, dim=1)
     asked = torch.zeros(ids.shape[1], dtype=torch.bool)
-    asked[ids.shape[1] - codes.shape[1] :] = True
+    asked[ids.shape[1] - codes.shape[1] + given :] = True
     return Refinement(ids, asked)
 
 

@@ -60,7 +60,7 @@ class Objective(nn.Module):
             asked = batch.labels != IGNORED
             level = batch.level[:, None].expand_as(asked)[asked]
             return model(batch.ids, asked, batch.level), batch.labels[asked], level
-        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned)
+        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned, batch.pace)
         vocabulary = model.vocabulary
         codebooks = []
         for stream, each in enumerate(found):

@@ -37,6 +37,8 @@ class LMBatch:
     """[B, P, C]: embeddings of captions."""
     conditioned: Tensor | None = None
     """bool [B, P]: which of them count."""
+    pace: Tensor | None = None
+    """[B], for a model that reads text and says one code after the other: frames per symbol."""
 
     def to(self, device: torch.device) -> LMBatch:
         """The same elsewhere."""
@@ -51,6 +53,7 @@ class LMBatch:
             moved(self.level),
             moved(self.condition),
             moved(self.conditioned),
+            moved(self.pace),
         )
 
 
@@ -184,20 +187,18 @@ class Examples:
             return LMBatch(made.ids, made.labels, [], None, condition, there & (not bare))
         prompt = self._voice(index, rng)
         made = example(self.vocabulary, self.pattern, codes, clip.text, prompt, without_text=bare)
-        return LMBatch(made.ids, made.labels, [])
+        return LMBatch(made.ids, made.labels, [], pace=torch.tensor(codes.shape[1] / len(clip.text)))
 
     def _refinement(self, index: int, rng: np.random.Generator) -> LMBatch:
         clip, codes = self.clips[index], self._codes(index)
         level = int(rng.integers(1, self.model.codebooks))
-        prompt = self._voice(index, rng)
-        if prompt is None:
-            # As when a recording is continued: the text is that of both, and the prompt its beginning.
+        prompt, given = self._voice(index, rng), 0
+        if prompt is None:  # as when a recording is continued
             longest = min(self.prompt[1], codes.shape[1] // 2)
-            frames = int(rng.integers(0, longest + 1))
-            prompt, codes = codes[:, :frames], codes[:, frames:]
-        made = refinement(self.vocabulary, clip.text, prompt, codes, level)
+            given = int(rng.integers(0, longest + 1))
+        made = refinement(self.vocabulary, clip.text, prompt, codes, level, given)
         labels = torch.full((made.ids.shape[1],), IGNORED)
-        labels[made.asked] = codes[level]
+        labels[made.asked] = codes[level, given:]
         return LMBatch(made.ids, labels, [], torch.tensor(level))
 
 
@@ -219,4 +220,5 @@ def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
         stacked("level"),
         stacked("condition"),
         stacked("conditioned"),
+        stacked("pace"),
     )
