@@ -13,6 +13,12 @@ MODELS = {
 }
 PIECES = {"speech": None, "music": 30.0, "sound": None}
 """Longest clips of the token tables, in seconds."""
+SOURCES: dict[str, tuple[str, ...]] = {
+    "speech": ("synthetic-piper", "synthetic-flite", "synthetic-kokoro"),
+    "music": ("wesnoth-1.16-music", "hedgewars-data", "singularity-music", "colobot-common-sounds"),
+    "sound": (),
+}
+"""What is learnt from: English, because that is what Whisper judges; as much music as these models can use; all sounds."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from comparison import CONFIGS, MODELS, PIECES, Comparison, Contestant
+from comparison import CONFIGS, MODELS, PIECES, SOURCES, Comparison, Contestant
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -75,6 +75,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
                 plan.table(codec, task),
                 model=codec.source,
                 domains=[task],
+                sources=SOURCES[task],
                 max_seconds=PIECES[task],
                 jobs=jobs,
             )
@@ -98,8 +99,8 @@ def train_models(plan: Comparison, changes: list[str]) -> None:
                     own = [f"name={name}", f"runs={plan.runs}", f"seed={seed}", f"data.table={plan.table(codec, task)}"]
                     if codec.source is not None:
                         own.append(f"data.codec={codec.source}")
-                    if task == "speech":  # English, because that is what Whisper judges
-                        own.append("data.sources=[synthetic-piper,synthetic-flite,synthetic-kokoro]")
+                    if SOURCES[task]:
+                        own.append(f"data.sources=[{','.join(SOURCES[task])}]")
                     config = read_run(CONFIGS / f"{model}.yaml", [*own, *changes], LMTrainConfig)
                     lm.run(config, resume=True)
                     if not plan.model(codec, model, seed).exists():  # asked to stop: its checkpoint is written
