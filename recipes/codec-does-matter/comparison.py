@@ -18,7 +18,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "music": ("wesnoth-1.16-music", "hedgewars-data", "singularity-music", "colobot-common-sounds"),
     "sound": (),
 }
-"""What is learnt from: English, because that is what Whisper judges; as much music as these models can use; all sounds."""
+"""What is learnt from: English, which Whisper can judge; as much music as these models can use; all sounds."""
 
 
 @dataclass(frozen=True)

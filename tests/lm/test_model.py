@@ -42,7 +42,8 @@ def test_paced_text_stands_where_it_will_be_said() -> None:
     assert places[0].tolist() == [-2.5, 0, 2.5, 5, -4, -3, -2, -1, 0, 1]
     assert places[1, :7].tolist() == [-2.5, 0, -1, 0, 1, 2, 3]
     other = paced_positions(ids[:, None], torch.tensor([2.5, 1.0]), period=2)
-    assert other[0, -3:].tolist() == [-0.5, 0, 0.5] and other[1, :3].tolist() == [-1, 0, -0.5]
+    assert other[0, -3:].tolist() == [-0.5, 0, 0.5]
+    assert other[1, :3].tolist() == [-1, 0, -0.5]
     assert pace_of_frames(ids[:, None]).tolist() == [pytest.approx(2 / 3), 4]
 
 
