@@ -14,7 +14,7 @@ from tests.lm.conftest import autoregressive, refining
 from xcodec import XCodec, audio
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.lm.checkpoint import save
-from xcodec.lm.config import CaptionConfig, CodecFacts, TextConfig
+from xcodec.lm.config import CaptionConfig, CodecFacts, Durations, TextConfig
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def facts(codec: XCodec) -> CodecFacts:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, facts: CodecFacts) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    text: dict[str, Any] = {"text": TextConfig("characters"), "frames_per_symbol": 3.0}
+    text: dict[str, Any] = {"text": TextConfig("characters"), "durations": Durations(usual=3.0)}
     save(autoregressive(codec=facts, **text), folder / "speech" / "ar")
     save(refining(codec=facts), folder / "speech" / "nar")
     save(autoregressive(codec=facts, codebooks=2, pattern="delay", longest=20), folder / "music")

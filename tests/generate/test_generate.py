@@ -45,10 +45,10 @@ def test_sound_that_comes_in_pieces_is_what_the_codec_makes_of_all(codec: XCodec
 def test_a_sentence_has_all_codebooks_and_a_length_in_proportion(speaker: SpeechGenerator) -> None:
     for text in ("ab", "a much longer sentence than that"):
         codes = speaker.say(text, None, SpeechOptions(), seed=0)
-        expected = limits(len(text), 3.0)
+        expected = limits(3.0 * len(text))
         assert codes.shape[0] == 4
         assert expected.least <= codes.shape[1] <= expected.most
-    assert limits(40, 3.0).most < 3 * 40 * 3, "no babbling"
+    assert limits(3.0 * 40).most < 3 * 40 * 3, "no babbling"
 
 
 def test_the_speed_decides_the_length_of_paced_text(speaker: SpeechGenerator, models: Path, codec: XCodec) -> None:

@@ -35,7 +35,7 @@ def request_for(model: AutoregressiveLM, begun: int = 3, most: int = 9, **change
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("paced", [False, True])
 def test_the_cache_changes_nothing(kind: str, samples: int, paced: bool) -> None:
-    model = autoregressive(**MODELS[kind], text=TextConfig("characters", paced=paced), frames_per_symbol=2.5)
+    model = autoregressive(**MODELS[kind], text=TextConfig("characters", paced=paced))
     request = request_for(model, samples=samples, seed=1)
     with_cache, without = generate(model, request), generate(model, request, cached=False)
     for first, second in zip(with_cache, without, strict=True):
@@ -183,7 +183,7 @@ def test_refinement_goes_on_from_what_was_said_before() -> None:
 
 
 def test_the_likeliest_pace_is_the_one_with_the_least_loss() -> None:
-    model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), frames_per_symbol=2.5)
+    model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True))
     codes = torch.randint(16, (1, 9), generator=torch.Generator().manual_seed(3))
     paces = [0.5, 1.0, 2.0, 8.0]
     made = example(model.vocabulary, model.pattern, codes, TEXT, ends=False)

@@ -9,9 +9,11 @@ import torch
 
 from tests.lm.conftest import FACTS, autoregressive, config, refining
 from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
-from xcodec.lm.config import LMConfig, TextConfig, TransformerConfig
+from xcodec.lm.config import Durations, LMConfig, TextConfig, TransformerConfig
 from xcodec.lm.llama import export_llama
-from xcodec.lm.sequences import context, example, pace_of_frames, paced_positions, stack
+from xcodec.lm.pace import Pacing, expected_frames, measure_durations
+from xcodec.lm.sequences import context, example, stack
+from xcodec.lm.text import read, symbols_of
 from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
 from xcodec.settings import ConfigError
 from xcodec.storage import CheckpointError
@@ -38,24 +40,44 @@ def test_paced_text_stands_where_it_will_be_said() -> None:
     ids = torch.tensor(
         [[TEXT, 9, 9, 9, PROMPT, 50, 50, AUDIO, 50, 50], [TEXT, 9, AUDIO, 50, 50, 50, 50, PAD, PAD, PAD]]
     )
-    places = paced_positions(ids[:, None], torch.tensor([2.5, 2.5]), period=1)
-    assert places[0].tolist() == [-2.5, 0, 2.5, 5, -4, -3, -2, -1, 0, 1]
-    assert places[1, :7].tolist() == [-2.5, 0, -1, 0, 1, 2, 3]
-    other = paced_positions(ids[:, None], torch.tensor([2.5, 1.0]), period=2)
-    assert other[0, -3:].tolist() == [-0.5, 0, 0.5]
-    assert other[1, :3].tolist() == [-1, 0, -0.5]
-    assert pace_of_frames(ids[:, None]).tolist() == [pytest.approx(2 / 3), 4]
+    durations = Durations(usual=2.0, silence=4.0, symbols={".": 6.0})
+    pacing = Pacing(config(text=TextConfig("characters", paced=True), durations=durations))
+    dot = SPECIALS + symbols_of(TextConfig("characters")).index(".")
+    ids[0, 2] = dot
+    places = pacing(ids[:, None], torch.tensor([1.0, 0.5]))
+    assert places[0].tolist() == [2, 3, 7, 11, -4, -3, -2, -1, 0, 1]
+    assert places[1, :7].tolist() == [1, 1.5, -1, 0, 1, 2, 3]
+    assert pacing(ids[:, None], torch.ones(2), period=2)[0, -3:].tolist() == [-0.5, 0, 0.5]
+    # Of 4 + 2 + 6 + 2 frames there are 2; of 4 + 2 there are 4.
+    stretched = pacing(ids[:, None])
+    assert stretched[:, 1].tolist() == pytest.approx([3 * 2 / 14, 3 * 4 / 6])
+
+
+def test_durations_are_found_that_explain_how_long_clips_are() -> None:
+    text = TextConfig("characters")
+    truth = {"a": 6.0, "t": 2.0, ".": 10.0}
+    spoken = [read(each, text) for each in ("a.", "tat", "ta, ta", "attat.", "at", "aaa.", "t.t")]
+    symbols = symbols_of(text)
+    speakers = ["fast", "slow"] * 7
+    lasts = [5 + sum(truth.get(symbols[index], 0) for index in each) for each in spoken for _ in "fs"]
+    frames = [round(100 * n * (0.8 if who == "fast" else 1.2)) for n, who in zip(lasts, speakers, strict=True)]
+    found = measure_durations([each for each in spoken for _ in "fs"], frames, speakers, text)
+    assert found.silence == pytest.approx(500, rel=0.05)
+    assert {s: found.symbols[s] for s in truth} == pytest.approx({s: 100 * v for s, v in truth.items()}, rel=0.05)
+    assert found.symbols[","] + found.symbols[" "] == pytest.approx(0, abs=10)
+    known = config(text=text, durations=found)
+    assert expected_frames(read("aq", text), known) == pytest.approx(1100 + found.usual, rel=0.05)
 
 
 def test_the_pace_decides_where_the_text_is_looked_for() -> None:
     codes, found = torch.randint(16, (1, 12)), []
-    for pace in (1.0, 4.0):
-        torch.manual_seed(0)
-        model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), frames_per_symbol=pace)
+    for usual in (1.0, 4.0):
+        durations = Durations(usual=usual)
+        model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), durations=durations)
         made = example(model.vocabulary, model.pattern, codes, text=[3, 1, 2])
         found.append(model(made.ids[None]))
     assert not torch.allclose(found[0], found[1], atol=1e-3)
-    told = model(made.ids[None].expand(2, -1, -1), pace=torch.tensor([1.0, 4.0]))  # each row its own
+    told = model(made.ids[None].expand(2, -1, -1), pace=torch.tensor([0.25, 1.0]))  # each row its own
     assert torch.allclose(told, torch.cat(found), atol=1e-6)
     with pytest.raises(ConfigError, match="paced"):
         export_llama(model, "unused")
@@ -172,7 +194,7 @@ def test_what_is_no_llama(tmp_path: Path) -> None:
 
 
 def test_configs() -> None:
-    whole = config(codebooks=2, text=TextConfig("espeak", "de"), frames_per_symbol=2.5)
+    whole = config(codebooks=2, text=TextConfig("espeak", "de"), durations=Durations(2.5, 1.0, {"a": 3.0}))
     assert LMConfig.from_dict(whole.to_dict()) == whole
     for wrong in ({"codebooks": 9}, {"pattern": "spiral"}, {"refines": True}):
         with pytest.raises(ConfigError):

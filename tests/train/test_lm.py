@@ -132,7 +132,7 @@ def test_every_task_learns_and_reports_each_codebook(configure: Any, kind: str) 
     assert model.config.codec.model_hash == "0011223344556677"
     assert model.config.longest == 100
     if kind == "ar":
-        assert model.config.frames_per_symbol == pytest.approx(10)
+        assert model.config.durations.usual == pytest.approx(10)
 
 
 @pytest.mark.parametrize("kind", ["ar", "nar"])

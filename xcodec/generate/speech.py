@@ -15,6 +15,7 @@ from xcodec.lm.checkpoint import load_autoregressive, load_refining
 from xcodec.lm.config import TextConfig
 from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, likeliest_pace, refine
 from xcodec.lm.model import AutoregressiveLM, RefiningLM, is_paced
+from xcodec.lm.pace import expected_frames
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context
 from xcodec.lm.text import read
@@ -27,7 +28,7 @@ VOICE_SECONDS = 3.0
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+")
 PACES = tuple(1.25 ** (step / 5) for step in range(-5, 6))
-"""Times the usual one: how slowly a beginning may have been spoken that is to be continued."""
+"""How slowly a beginning may have been spoken that is to be continued."""
 LONGEST_SENTENCE = 200
 """Characters. Models learn from clips of some seconds, and babble beyond."""
 
@@ -137,17 +138,17 @@ class SpeechGenerator:
         model, symbols = self.first, self._read(sentence, voice)
         prompt, begun = _parts(voice, model.config.codebooks)
         told = context(model.vocabulary, model.pattern, symbols, prompt)
-        pace = model.config.frames_per_symbol or 5.0
+        pace = 1.0
         if is_paced(model.config):
             if begun.shape[1]:
-                pace = likeliest_pace(model, told, begun, [pace * slower for slower in PACES])
+                pace = likeliest_pace(model, told, begun, PACES)
             pace /= options.speed
         elif options.speed != 1:
             raise GenerateError("this model's text is not paced: it speaks at the speed that it learnt")
         return Request(
             told,
             begun,
-            limits(len(read(sentence, self.text)), pace),
+            limits(pace * expected_frames(read(sentence, self.text), model.config)),
             options.sampling,
             seed,
             options.samples,
@@ -170,10 +171,9 @@ def _parts(voice: Voice | None, codebooks: int) -> tuple[Tensor | None, Tensor]:
     return None, voice.codes[:codebooks]
 
 
-def limits(symbols: int, pace: float) -> Limits:
-    """How long so many symbols may take: about a third to twice the usual, so that nothing babbles on."""
-    usual = symbols * pace
-    return Limits(most=round(2 * usual) + 25, least=max(1, round(usual / 3)))
+def limits(expected: float) -> Limits:
+    """How many frames may be said where so many are expected: about a third to twice, so that nothing babbles on."""
+    return Limits(most=round(2 * expected) + 25, least=max(1, round(expected / 3)))
 
 
 def sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:

@@ -66,13 +66,24 @@ class TextConfig:
     language: str = "en-us"
     """For espeak-ng."""
     paced: bool = False
-    """Symbols of the text stand where, at an even pace, their sound will be: position ``i * pace`` on the clock of the
-    codes. What is to be read is then near what is being said from the first step of training on, and the pace says how
-    long the whole will be. In training it is that of the clip; an autoregressive model is told it when it generates.
-    Llama numbers positions one by one, so such a model cannot be exported as one."""
+    """Symbols of the text stand on the clock of the codes, where by their usual durations their sound will be. What is to
+    be read is then near what is being said from the first step of training on, and how long the whole will be is told
+    (see `pace.py`). Llama numbers positions one by one, so such a model cannot be exported as one."""
 
     def __post_init__(self) -> None:
         require(self.front_end in FRONT_ENDS, f"text.front_end is {self.front_end!r}; known: {', '.join(FRONT_ENDS)}")
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long symbols of text last in the training data, in frames. Measured, not set."""
+
+    usual: float = 5.0
+    """A symbol on average, and one that is not known."""
+    silence: float = 0.0
+    """Around the whole."""
+    symbols: dict[str, float] = field(default_factory=dict)
+    """Each by itself."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,8 @@ class LMConfig:
     """How the text before the codes is read; null: there is none."""
     captions: CaptionConfig | None = None
     """Who reads the caption before the codes; null: there is none."""
-    frames_per_symbol: float = 0.0
-    """How long a symbol of text lasts on average in the training data: the length to expect."""
+    durations: Durations = field(default_factory=Durations)
+    """How long the text lasts in the training data: the length to expect."""
     longest: int = 750
     """Frames of the longest clips in the training data: beyond, positions are new to the model."""
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
@@ -138,6 +149,8 @@ class LMConfig:
         values["codec"] = build(CodecFacts, values.get("codec", {}), "codec.")
         if values.get("text") is not None:
             values["text"] = build(TextConfig, values["text"], "text.")
+        if "durations" in values:
+            values["durations"] = build(Durations, values["durations"], "durations.")
         if values.get("captions") is not None:
             values["captions"] = build(CaptionConfig, values["captions"], "captions.")
         if "transformer" in values:

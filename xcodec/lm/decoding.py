@@ -52,7 +52,7 @@ class Request:
     """int64 [S, L]: the context without what guidance is to stress; of the same length. The context itself, if what is
     stressed is ``condition``."""
     pace: float | None = None
-    """Frames per symbol, for a model of paced text; null: the usual one."""
+    """Of a text that is paced, times its usual durations; null: 1."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def likeliest_pace(model: AutoregressiveLM, context: Tensor, begun: Tensor, pace
         model: of paced text, in evaluation mode.
         context: int64 [S, L], as in :class:`Request`.
         begun: codes [K, F] that were said; F at least 1.
-        paces: frames per symbol.
+        paces: times the usual durations.
     """
     said = model.pattern.arrange(model.vocabulary.codes(begun), PAD)  # [S, l]
     ids = torch.cat([context, said], dim=1).to(next(model.parameters()).device)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import LMConfig
-from .sequences import pace_of_frames, paced_positions
+from .pace import Pacing
 from .transformer import KVCache, Transformer
 from .vocabulary import IGNORED, PAD, Vocabulary, pattern_of
 
@@ -52,6 +52,7 @@ class AutoregressiveLM(nn.Module):
         for head in heads:
             nn.init.normal_(head.weight, std=0.02)
         self.heads = nn.ModuleList(heads)
+        self.pacing = Pacing(config) if is_paced(config) else None
         if config.captions is not None:
             self.from_condition = nn.Linear(config.captions.width, width)
             self.no_condition = nn.Parameter(torch.zeros(width))
@@ -71,7 +72,7 @@ class AutoregressiveLM(nn.Module):
             condition: [B, P, C], embeddings of a caption, which are put before the first position.
             conditioned: bool [B, P], where there is one; elsewhere a learnt vector stands instead. All by default.
             cache: of what came before; it is extended.
-            pace: [B], for paced text: frames per symbol of each row; the usual one by default.
+            pace: [B], for paced text: times the usual durations of its symbols; 1 by default.
 
         Returns:
             [B, L, D].
@@ -86,15 +87,14 @@ class AutoregressiveLM(nn.Module):
 
     def _positions(self, ids: Tensor, cache: KVCache | None, pace: Tensor | None) -> Tensor | None:
         """Where the positions of a grid stand, [B, L], if not one after the other."""
-        if not is_paced(self.config):
+        if self.pacing is None:
             return None
         if cache is not None and cache.clock is not None:
             steps = torch.arange(1, ids.shape[2] + 1, device=ids.device) / self.pattern.period
             positions = cache.clock[:, None] + steps
         else:
-            if pace is None:
-                pace = torch.full((len(ids),), self.config.frames_per_symbol, device=ids.device)
-            positions = paced_positions(ids, pace, self.pattern.period)
+            usual = torch.ones(len(ids), device=ids.device)
+            positions = self.pacing(ids, usual if pace is None else pace, self.pattern.period)
         if cache is not None:
             cache.clock = positions[:, -1]
         return positions
@@ -139,6 +139,7 @@ class RefiningLM(nn.Module):
         self.embedding = Embedding(config.codebooks, self.vocabulary.size, width)
         self.transformer = Transformer(config.transformer, causal=False, levels=levels)
         self.heads = nn.Parameter(torch.randn(levels, config.codec.codebook_size, width) * 0.02)
+        self.pacing = Pacing(config) if is_paced(config) else None
 
     def forward(self, ids: Tensor, asked: Tensor, level: Tensor) -> Tensor:
         """Logits of codebook ``level`` (1 … K-1) at some positions.
@@ -153,7 +154,7 @@ class RefiningLM(nn.Module):
             [n, codebook size], row after row.
         """
         present = (ids != PAD).any(dim=1)
-        positions = paced_positions(ids, pace_of_frames(ids), period=1) if is_paced(self.config) else None
+        positions = self.pacing(ids) if self.pacing is not None else None
         states = self.transformer(self.embedding(ids), present=present, level=level - 1, positions=positions)
         of_row = level[:, None].expand_as(asked)[asked] - 1
         wanted = states[asked]

@@ -90,34 +90,6 @@ def example(
     return Example(whole[:, :-1], labels)
 
 
-def paced_positions(ids: Tensor, pace: Tensor, period: int) -> Tensor:
-    """Where everything stands on the clock of the codes to be said, in frames: float [B, L].
-
-        TEXT ð   ɪ   s   …       PROMPT codes  AUDIO  codes …
-             0   p   2p  …       … -3  -2      -1     0  1  2 …
-
-    Args:
-        ids: int64 [B, S, L], each row with TEXT first, and AUDIO somewhere.
-        pace: frames per symbol of text (p), of each row: [B].
-        period: positions per frame.
-    """
-    place = torch.arange(ids.shape[2], device=ids.device)
-    stream = ids[:, 0]
-    begins = (stream == AUDIO).int().argmax(1, keepdim=True)  # [B, 1]
-    is_text = ((stream == PROMPT) | (stream == AUDIO)).cumsum(1) == 0
-    return torch.where(is_text, (place - 1) * pace[:, None], (place - begins - 1) / period)
-
-
-def pace_of_frames(ids: Tensor) -> Tensor:
-    """Frames per symbol of text, [B], where all frames stand in the grid already: ids int64 [B, S, L], one position per
-    frame, each row with TEXT first, and AUDIO somewhere."""
-    stream = ids[:, 0]
-    begun = (stream == AUDIO).cumsum(1) > 0
-    frames = ((ids != PAD).any(1) & begun).sum(1) - 1
-    symbols = ((((stream == PROMPT) | begun).cumsum(1) == 0).sum(1) - 1).clamp(min=1)
-    return frames / symbols
-
-
 def stack(examples: Sequence[Example]) -> Example:
     """A batch [B, S, L], padded at the end, where a causal model does not look and nothing is learned."""
     longest = max(each.ids.shape[1] for each in examples)

@@ -118,10 +118,11 @@ class LMTrainer(Run[LMBatch]):
                 )
         of_split = {name: [item for item in table.items if item.split == name] for name in ("train", "valid")}
         self.examples = Examples(of_split["train"], model_config, data, captions)
+        model_config = self.examples.measure()
         self.validation = Examples(of_split["valid"], model_config, data, captions) if of_split["valid"] else None
         self.buckets = LengthBuckets(self.examples.lengths, data.batch_positions, config.seed)
         torch.manual_seed(config.seed)
-        model = build_model(config.language_model(facts, self.examples.frames_per_symbol))
+        model = build_model(model_config)
         self.trainable = dict(model.named_parameters())
         self.objective, self.optimizer = self.accelerator.prepare(Objective(model), self._adamw(model))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None

@@ -74,11 +74,10 @@ class LMTrainConfig(RunConfig):
             "model.captions is for task sound, and only for it",
         )
 
-    def language_model(self, codec: CodecFacts, frames_per_symbol: float = 0.0) -> LMConfig:
+    def language_model(self, codec: CodecFacts) -> LMConfig:
         """The model to train, on the codes of a codec."""
-        known = {"frames_per_symbol": round(frames_per_symbol, 4)}
-        known["longest"] = round(self.data.max_seconds * codec.frame_rate)
-        return LMConfig.from_dict({**self.model, "codec": vars(codec), **known})
+        longest = round(self.data.max_seconds * codec.frame_rate)
+        return LMConfig.from_dict({**self.model, "codec": vars(codec), "longest": longest})
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem
 from xcodec.lm.captions import CaptionEncoder
 from xcodec.lm.config import LMConfig
+from xcodec.lm.pace import expected_frames, measure_durations
 from xcodec.lm.sequences import example, refinement
 from xcodec.lm.text import TextError, read
 from xcodec.lm.vocabulary import IGNORED, PAD, Vocabulary, pattern_of
@@ -38,7 +39,7 @@ class LMBatch:
     conditioned: Tensor | None = None
     """bool [B, P]: which of them count."""
     pace: Tensor | None = None
-    """[B], for a model that reads text and says one code after the other: frames per symbol."""
+    """[B], for a model that reads text and says one code after the other: times the usual durations."""
 
     def to(self, device: torch.device) -> LMBatch:
         """The same elsewhere."""
@@ -126,11 +127,18 @@ class Examples:
             found |= dict(zip(some, zip(*captions(some), strict=True), strict=True))
         return found
 
-    @property
-    def frames_per_symbol(self) -> float:
-        """How long a symbol of text lasts; 0 without text."""
-        symbols = sum(len(clip.text) for clip in self.clips)
-        return sum(clip.item.frames for clip in self.clips) / symbols if symbols else 0.0
+    def measure(self) -> LMConfig:
+        """The model, with the durations of symbols in these clips, by which examples are paced from now on."""
+        if self.model.text is not None:
+            items = [clip.item for clip in self.clips]
+            durations = measure_durations(
+                [clip.text for clip in self.clips],
+                [item.frames for item in items],
+                [item.speaker for item in items],
+                self.model.text,
+            )
+            self.model = replace(self.model, durations=durations)
+        return self.model
 
     @property
     def lengths(self) -> list[int]:
@@ -187,7 +195,8 @@ class Examples:
             return LMBatch(made.ids, made.labels, [], None, condition, there & (not bare))
         prompt = self._voice(index, rng)
         made = example(self.vocabulary, self.pattern, codes, clip.text, prompt, without_text=bare)
-        return LMBatch(made.ids, made.labels, [], pace=torch.tensor(codes.shape[1] / len(clip.text)))
+        pace = codes.shape[1] / expected_frames(clip.text, self.model)
+        return LMBatch(made.ids, made.labels, [], pace=torch.tensor(pace))
 
     def _refinement(self, index: int, rng: np.random.Generator) -> LMBatch:
         clip, codes = self.clips[index], self._codes(index)
