@@ -187,7 +187,7 @@ def info(
 
     A model, by name or folder: xcodec info xcodec-mini
     """
-    from xcodec.runtime.describe import describe
+    from xcodec.describe import describe
 
     failed = False
     for index, item in enumerate(items):
@@ -207,7 +207,10 @@ def info(
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="MODEL", help="A name, a folder or an official .pth file.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A name, a folder (also of a language model) or an official .pth file."),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write; a checkpoint in it is replaced.")],
     file_format: Annotated[
         Literal["xcodec", "transformers"], typer.Option("--format", help="Of the checkpoint to write.")
@@ -216,22 +219,28 @@ def convert(
         bool, typer.Option("--half", help="Half precision, and nothing that only training needs: a quarter the size.")
     ] = False,
 ) -> None:
-    """Turn any checkpoint into ours, or into one for transformers.XcodecModel.
+    """Turn any checkpoint into ours, or into one for transformers (XcodecModel; LlamaForCausalLM of a language model).
 
     Example: xcodec convert xcodec_hubert_librispeech.pth xcodec-hubert-librispeech
     """
+    import torch
+
     from xcodec.codec.checkpoint import load, save, to_transformers
+    from xcodec.lm import checkpoint as lm
+    from xcodec.lm.llama import export_llama
 
-    if file_format == "transformers":
-        if half:
-            raise ValueError("--half is for --format xcodec; transformers has options of its own at loading")
-        to_transformers(load(source), folder)
-    elif half:
-        import torch
-
-        save(load(source), folder, torch.float16, statistics=False)
-    else:
-        save(load(source), folder)
+    if half and file_format == "transformers":
+        raise ValueError("--half is for --format xcodec; transformers has options of its own at loading")
+    dtype = torch.float16 if half else None
+    match file_format, lm.is_language_model(source):
+        case "transformers", True:
+            export_llama(lm.load_autoregressive(source), folder)
+        case "transformers", False:
+            to_transformers(load(source), folder)
+        case _, True:
+            lm.save(lm.load(source), folder, dtype)
+        case _:
+            save(load(source), folder, dtype, statistics=not half)
 
 
 @app.command()

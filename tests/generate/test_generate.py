@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from xcodec.generate.music import MusicGenerator, MusicOptions
 from xcodec.generate.pairing import GenerateError, as_sound
 from xcodec.generate.sound import SoundGenerator
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, limits, sentences
+from xcodec.lm.checkpoint import load
 from xcodec.lm.text import TextError
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))
@@ -185,3 +187,21 @@ def test_the_command_speaks_and_says_what_is_wrong(models: Path, codec: XCodec, 
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("error: the language model speaks tokens of")
     assert wrong.stderr.count("\n") == 1
+
+
+def test_convert_and_info_of_a_language_model(models: Path, tmp_path: Path) -> None:
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+    speech = models / "speech" / "nar"
+    done = run("convert", speech, tmp_path / "half", "--half")
+    assert done.returncode == 0, done.stderr
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "half", speech)]
+    assert 0.4 < sizes[0] / sizes[1] < 0.6
+    whole, half = load(speech).state_dict(), load(tmp_path / "half").state_dict()
+    assert all(torch.allclose(half[name], whole[name], rtol=1e-3, atol=1e-5) for name in whole)
+    facts = json.loads(run("info", tmp_path / "half", "--json").stdout)
+    assert (facts["kind"], facts["stage"], facts["codebooks"]) == ("language model", "refining", 4)
+    refused = run("convert", speech, tmp_path / "llama", "--format", "transformers")
+    assert refused.returncode == 1
+    assert "not one that says frame after frame" in refused.stderr

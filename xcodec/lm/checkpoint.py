@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from xcodec.storage import CONFIG, CheckpointError, read_json, read_tensors, whole_folder, write_checkpoint
 
 from .config import LMConfig
@@ -13,14 +15,25 @@ FORMAT = "xcodec-lm"
 VERSION = 1
 
 
-def save(model: CodeLM, folder: str | Path) -> None:
+def is_language_model(folder: str | Path) -> bool:
+    """Whether a folder says that it holds one."""
+    path = Path(folder)
+    return (path / CONFIG).exists() and read_json(path / CONFIG).get("format") == FORMAT
+
+
+def save(model: CodeLM, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write a folder, whole or not at all.
+
+    Args:
+        model: any.
+        folder: to write.
+        dtype: of the weights on disk, those in memory by default; loading makes float32 of it.
 
     Raises:
         CheckpointError: the folder holds other things.
         OSError: the files cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
     with whole_folder(Path(folder)) as fresh:
         write_checkpoint(fresh, {"format": FORMAT, "format_version": VERSION, **model.config.to_dict()}, tensors)
 

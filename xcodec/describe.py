@@ -68,7 +68,10 @@ def _describe_audio(path: Path) -> dict[str, object]:
 
 def _describe_model(name: str) -> dict[str, object]:
     from xcodec.codec.checkpoint import load, weights_hash
+    from xcodec.lm.checkpoint import is_language_model
 
+    if is_language_model(name):
+        return _describe_language_model(name)
     codec = load(name)
     config = codec.config
     teacher = 0 if codec.teacher is None else sum(each.numel() for each in codec.teacher.parameters())
@@ -85,4 +88,24 @@ def _describe_model(name: str) -> dict[str, object]:
         "teacher": "none" if config.semantic is None else config.semantic.teacher.kind,
         "parameters": sum(each.numel() for each in codec.parameters()),
         "teacher_parameters": teacher,
+    }
+
+
+def _describe_language_model(folder: str) -> dict[str, object]:
+    from xcodec.lm.checkpoint import load
+
+    model = load(folder)
+    config = model.config
+    return {
+        "model": folder,
+        "kind": "language model",
+        "stage": "refining" if config.refines else "autoregressive",
+        "codebooks": config.codebooks,
+        "pattern": config.pattern,
+        "text": "none" if config.text is None else config.text.front_end,
+        "captions": "none" if config.captions is None else config.captions.encoder,
+        "codec": config.codec.model,
+        "codec_weights": config.codec.model_hash,
+        "longest_seconds": config.longest / config.codec.frame_rate,
+        "parameters": sum(each.numel() for each in model.parameters()),
     }
