@@ -209,7 +209,7 @@ def info(
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A name, a folder (also of a language model) or an official .pth file."),
+        typer.Argument(metavar="MODEL", help="A name, an official .pth, or a folder (also of a language model)."),
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write; a checkpoint in it is replaced.")],
     file_format: Annotated[

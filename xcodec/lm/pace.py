@@ -1,8 +1,9 @@
 """When what is to be read will be said: durations of symbols, and positions of text on the clock of the codes.
 
-A decoder-only model has to find out by itself that speech goes through its text from left to right, and where in the text
-it is. On a small model and a few hours of speech that is most of the work. A model of paced text (`TextConfig.paced`) is
-told a first guess: how long each symbol usually lasts, stretched so that the whole text lasts as long as the codes do.
+A decoder-only model has to find out by itself that speech goes through its text from left to right, and where in the
+text it is. For a small model and a few hours of speech that is most of the work. A model of paced text
+(`TextConfig.paced`) is told a first guess: how long each symbol usually lasts, stretched so that the whole text lasts
+as long as the codes do.
 """
 
 from __future__ import annotations
