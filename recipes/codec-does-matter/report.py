@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from comparison import MODELS, Comparison, Contestant
 from judge import read_rows
+from more_speech import HELD_OUT_VOICE
 
 from xcodec.evaluate.statistics import estimate, permutation_test
 
@@ -61,7 +63,8 @@ def _speech(comparison: Comparison) -> Iterator[str]:
     folder = comparison.scores / "speech"
     if not folder.exists():
         return
-    yield "| audio | WER % [95 %] | speaker similarity | DNSMOS | utterances |\n|---|---|---|---|---|"
+    yield "| audio | WER % [95 %] | in a voice learnt | in a new voice | speaker similarity | DNSMOS | utterances |"
+    yield "|---|---|---|---|---|---|---|"
     kinds = ["original"] + [f"{c.name}-resynthesis-{k}-0" for c in comparison.contestants for k in (1, 8)]
     kinds += [
         f"{codec.name}-{mode}-{stage}-{seed}"
@@ -73,13 +76,20 @@ def _speech(comparison: Comparison) -> Iterator[str]:
     for kind in kinds:
         rows = read_rows(folder / f"{kind}.jsonl")
         if rows:
-            wer = _interval([row["word_errors"] for row in rows], [row["words"] for row in rows], 100)
+            of_voice = [[row for row in rows if (HELD_OUT_VOICE in row["name"]) == new] for new in (False, True)]
+            wer, known, new = (_word_error_rate(some) for some in (rows, *of_voice))
             similarity, mos = (_interval([r[key] for r in rows if key in r] or [0.0]) for key in ("speaker", "dnsmos"))
-            yield f"| {kind} | {wer} | {similarity} | {mos} | {len(rows)} |"
+            yield f"| {kind} | {wer} | {known} | {new} | {similarity} | {mos} | {len(rows)} |"
     yield from _differences(comparison, folder)
     (acoustic_ar, acoustic_both), (semantic_ar, semantic_both) = PAPER["acoustic"], PAPER["semantic"]
     yield f"\nThe paper's WER %: acoustic codec {acoustic_ar} (AR), {acoustic_both} (AR + NAR);"
     yield f"X-Codec {semantic_ar} (AR), {semantic_both} (AR + NAR).\n"
+
+
+def _word_error_rate(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    return _interval([row["word_errors"] for row in rows], [row["words"] for row in rows], 100)
 
 
 def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:

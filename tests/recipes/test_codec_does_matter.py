@@ -50,7 +50,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = f"Say {word} {'again' if number > 7 else 'now'}."
         clip(f"s{number}", 1.2, domain="speech", speaker=f"v{number // 4 % 2}", text=text, split=split)
     for number in range(4):
-        clip(f"m{number}", 16, domain="music", source="band", split="train" if number < 2 else "test")
+        clip(f"m{number}", 16, domain="music", source="wesnoth-1.16-music", split="train" if number < 2 else "test")
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
@@ -145,9 +145,9 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "speech")
     for codec, errors in (("semantic", 1), ("acoustic", 3)):
         for seed in plan.seeds:
-            rows = [
-                {"name": f"u{n}", "word_errors": errors, "words": 4, "speaker": 0.5, "dnsmos": 3.0} for n in range(20)
-            ]
+            row = {"word_errors": errors, "words": 4, "speaker": 0.5, "dnsmos": 3.0}
+            rows = [{"name": f"u{n}-piper-joe-0", **row} for n in range(20)]
+            rows[0] = {**row, "name": "u0-flite-awb-0", "word_errors": 2 * errors}
             journal = plan.scores / "speech" / f"{codec}-voice-ar-{seed}.jsonl"
             journal.parent.mkdir(parents=True, exist_ok=True)
             journal.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"name": "half a li', "utf-8")
@@ -156,8 +156,8 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
         log.write_text(json.dumps({"step": 500, "valid/total": 3.2, "valid/perplexity/1": 24.5}) + "\n", "utf-8")
     run.write_report(plan)
     tables = (tmp_path / "tables.md").read_text("utf-8")
-    assert "| semantic-voice-ar-0 | 25 [25, 25] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables
-    assert "| voice, ar | -50.0 | 0.0" in tables
+    assert "| 25 [25, 25] | 50 [50, 50] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables, "by voice: learnt, and new"
+    assert "| voice, ar | -52.5 | 0.0" in tables
     assert "| speech-ar-mini | acoustic | 0 | 24.5 |" in tables
     assert "continuation-ar" not in tables, "what has not been measured is not in the table"
     assert (tmp_path / "curves.png").stat().st_size > 1000
