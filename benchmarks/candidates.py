@@ -1,7 +1,7 @@
 """Which codec should the long run train? Candidates that differ in one thing each, trained for equal processor time.
 
     python recipes/open-audio/prepare.py        # and data/teachers, see docs/xcodec-mini.md
-    python benchmarks/candidates.py [--seconds 90] [NAME …]
+    python benchmarks/candidates.py [--seconds 75] [NAME …]
 
 A candidate is a shipped config and changes to it. Its schedule follows the time, not the steps: whatever a step costs,
 all warm up for 3 % of the time, place their codebooks (on as much audio, which counts) after 30 %, as xcodec-mini did,
@@ -83,7 +83,6 @@ class Candidate:
 CANDIDATES = (
     Candidate("as shipped"),
     Candidate("as shipped, another seed", ("seed=1",)),
-    Candidate("as shipped, 2 × the time", budgets=2),
     Candidate("narrower: 192 × 4, 240 × 6", ("model.acoustic={encoder_width: 192, decoder_width: 240}",)),
     Candidate("wider: 384 × 4, 480 × 6", ("model.acoustic={encoder_width: 384, decoder_width: 480}",)),
     Candidate("shallower: 256 × 2, 320 × 3", ("model.acoustic={encoder_layers: 2, decoder_layers: 3}",)),
@@ -95,6 +94,7 @@ CANDIDATES = (
     Candidate("semantic: teacher's layer 3, as shipped", config="xcodec-mini"),
     Candidate("semantic: mean of layers", ("model.semantic.teacher.layers=mean",), "xcodec-mini"),
     Candidate("semantic: last layer", ("model.semantic.teacher.layers=4",), "xcodec-mini"),
+    Candidate("as shipped, 2 × the time", budgets=2),
     Candidate("as shipped, 4 × the time", budgets=4),
 )
 
@@ -196,7 +196,7 @@ def main() -> None:
     """Train what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="how the names of candidates begin; all of them by default")
-    parser.add_argument("--seconds", type=float, default=90, help="of processor time for each")
+    parser.add_argument("--seconds", type=float, default=75, help="of processor time for each")
     parser.add_argument("--clips", type=int, default=12, help="of speech to judge by")
     options = parser.parse_args()
 
