@@ -8,20 +8,23 @@ multiplications (`shortconv.py`); and less precision, where the processor has un
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from xcodec.codec.acoustic import Snake
+from xcodec.codec.acoustic import DacDecoder, DacEncoder, Snake
 from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.model import XCodec
 from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
 from xcodec.codec.teacher import Teacher
+from xcodec.runtime import channels_last, hearing
 from xcodec.runtime.processor import Abilities, abilities, with_int8
 from xcodec.runtime.shortconv import ShortConv1d, suits
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _BLOCK = 2**15
 """Values that a Snake works on at a time: 128 kB, which stay in a core's cache from one operation to the next."""
@@ -29,11 +32,7 @@ _BLOCK = 2**15
 
 def exact(codec: XCodec) -> XCodec:
     """The same codec, whose Snakes are faster and give the same bits. Its weights stay where and what they are."""
-    if codec.prior.weight.device.type == "cpu":
-        for module in codec.modules():
-            if type(module) is Snake:
-                module.__class__ = BlockSnake
-    return codec
+    return with_block_snakes(codec) if codec.prior.weight.device.type == "cpu" else codec
 
 
 def plain(codec: XCodec) -> XCodec:
@@ -56,18 +55,19 @@ def accelerate(codec: XCodec, able: Abilities | None = None) -> XCodec:
     """
     able = able or abilities(codec.prior.weight.device)
     codec.weights_id = weights_hash(codec)  # as that of the codes, which are the same but for rounding
-    exact(codec)
-    for parent in list(codec.modules()):
-        for name, layer in parent.named_children():
-            if parametrize.is_parametrized(layer, "weight"):
-                assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
-                setattr(parent, name, _folded(layer))
+    fold(exact(codec))
     if codec.config.acoustic.kind == "dac":
         # Spectral halves run at frame rate, so there is little to gain, and their transforms need the digits.
-        codec.acoustic_encoder = _lightened(codec.acoustic_encoder, able)
-        codec.acoustic_decoder = _lightened(codec.acoustic_decoder, able)
+        codec.acoustic_encoder = lighten_half(codec.acoustic_encoder, able)
+        codec.acoustic_decoder = lighten_half(codec.acoustic_decoder, able)
     if codec.teacher is not None:
-        _lighten_teacher(codec.teacher, able)
+        lighten_teacher(codec.teacher, able)
+        if able.kernels and hearing.ChannelsLastSemantic.suits(codec.semantic_encoder):
+            codec.semantic_encoder = hearing.ChannelsLastSemantic(codec.semantic_encoder)  # type: ignore[assignment]
+    if able.kernels:
+        for level in codec.quantizer.first(codec.config.quantizer.codebooks):
+            if hearing.KernelCodebook.suits(level.codebook.vectors):
+                level.codebook = hearing.KernelCodebook(level.codebook.vectors)  # type: ignore[assignment]
     return codec.requires_grad_(False)
 
 
@@ -107,6 +107,23 @@ class LowPrecision(nn.Module):
         return self.half_precision(x.to(self.dtype)).to(x.dtype)
 
 
+def with_block_snakes(network: Network) -> Network:
+    """The same network, changed, for a CPU."""
+    for module in network.modules():
+        if type(module) is Snake:
+            module.__class__ = BlockSnake
+    return network
+
+
+def fold(network: nn.Module) -> None:
+    """Replace convolutions with weight norms by plain ones."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if parametrize.is_parametrized(layer, "weight"):
+                assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
+                setattr(parent, name, _folded(layer))
+
+
 def _folded(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
     """The same convolution with its normalised weight as it is, computed once.
 
@@ -123,10 +140,13 @@ def _folded(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
     return folded
 
 
-def _lightened(half: nn.Module, able: Abilities) -> nn.Module:
-    """A half of DAC, with less of what the processor is slow at."""
+def lighten_half(half: nn.Module, able: Abilities) -> nn.Module:
+    """A half of DAC, its weight norms folded, with less of what the processor is slow at."""
     if able.convolutions is not torch.float32:
         return LowPrecision(half, able.convolutions)
+    if able.kernels and channels_last.suits(half):
+        assert isinstance(half, DacEncoder | DacDecoder)
+        return channels_last.ChannelsLastHalf(half)
     for parent in list(half.modules()):
         for name, layer in parent.named_children():
             if suits(layer):
@@ -135,9 +155,11 @@ def _lightened(half: nn.Module, able: Abilities) -> nn.Module:
     return half
 
 
-def _lighten_teacher(teacher: Teacher, able: Abilities) -> None:
+def lighten_teacher(teacher: Teacher, able: Abilities) -> None:
     """Let the teacher's transformer compute in what the processor is fastest at."""
-    if able.int8:
+    if able.kernels:
+        hearing.lighten(teacher)
+    elif able.int8:
         # WavLM's attention reads the weights of its layers, which then are none.
         kept = "attention" if teacher.config.kind == "wavlm" else None
         teacher.network = with_int8(teacher.network, kept)  # type: ignore[assignment]  # a copy, of the same class

@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from xcodec.runtime import kernels
+
 _WORTHWHILE = 1.3
 """How many times as fast less precision must be."""
 
@@ -23,6 +25,8 @@ class Abilities:
     """float32, or a half precision that is clearly faster."""
     int8: bool
     """Whether linear layers with 8-bit weights are clearly faster."""
+    kernels: bool = False
+    """Whether there are kernels of our own (`kernels.py`), and they are clearly faster."""
 
 
 @cache
@@ -30,7 +34,9 @@ def abilities(device: torch.device) -> Abilities:
     """Those of a device; measured once, in a fraction of a second."""
     if device.type != "cpu":
         return Abilities(torch.float16, int8=False)
-    return Abilities(torch.bfloat16 if _bfloat16_pays() else torch.float32, _int8_pays())
+    half = _bfloat16_pays()
+    kernels_pay = not half and _kernels_pay()
+    return Abilities(torch.bfloat16 if half else torch.float32, not kernels_pay and _int8_pays(), kernels_pay)
 
 
 @torch.inference_mode()
@@ -39,6 +45,18 @@ def _bfloat16_pays() -> bool:
     wav = torch.randn(1, 128, 2_000)
     half, half_wav = nn.Conv1d(128, 128, 7, padding=3).bfloat16(), wav.bfloat16()
     return _faster(lambda: conv(wav), lambda: half(half_wav))
+
+
+@torch.inference_mode()
+def _kernels_pay() -> bool:
+    if not kernels.available():
+        return False
+    conv, wave = nn.Conv1d(128, 128, 7, padding=3), torch.randn(1, 128, 2_000)
+    weight, snake = kernels.short_weight(conv.weight), kernels.SnakeValues.of(torch.ones(1, 128, 1))
+    bias, made = torch.zeros(128), torch.empty(2_000, 128)
+    last = torch.randn(kernels.AHEAD + 2_000 + kernels.BEHIND, 128)  # channels last
+    ahead = last[kernels.AHEAD - 3 :]
+    return _faster(lambda: conv(wave), lambda: kernels.short_filter(ahead, 2_000, 1, weight, bias, made, snake))
 
 
 @torch.inference_mode()

@@ -48,7 +48,7 @@ class ShortConv1d(nn.Module):
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
         self.dilation = conv.dilation[0]
-        inputs, weights, outputs = _transforms()
+        inputs, weights, outputs = transforms()
         self.inputs: Tensor
         self.outputs: Tensor
         self.register_buffer("inputs", inputs.to(conv.weight), persistent=False)  # [N, N], N = 12 points
@@ -86,7 +86,7 @@ class ShortConv1d(nn.Module):
         out.copy_(sums.permute(1, 2, 0, 3))  # (6, C', q, dilation) -> (C', q, 6, dilation)
 
 
-def _transforms() -> tuple[Tensor, Tensor, Tensor]:
+def transforms() -> tuple[Tensor, Tensor, Tensor]:
     """Of inputs [N, N], weights [N, 7] and products [6, N], float64.
 
     A product of polynomials is `interpolate @ ((evaluate @ a) * (evaluate @ b))`. A filter is its transpose with

@@ -1,0 +1,255 @@
+"""Products and short filters in C (`kernels.c`).
+
+PyTorch has no filter of few multiplications, and between two of its operations everything goes through memory. Written
+out, a filter takes in what it needs, and its Snake is done before the result leaves the registers. Where there is no
+compiler, or what it makes computes something else, there are no kernels, and `shortconv.py` does with PyTorch what it
+can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from xcodec.runtime.compiled import library, loaded
+from xcodec.runtime.shortconv import KERNEL, OUTPUTS, POINTS, transforms
+
+COLUMNS = 16
+"""Channels come in multiples of this."""
+AHEAD, BEHIND = 27, 81
+"""Rows of zeros before and after a wave, for a filter of dilation 9 and its tiles."""
+_ROWS = 192
+"""Of a product, at a time, and half as many of a filter's tiles: they are to stay in the second-level cache."""
+_DEPTH = 256
+"""Of a product of whole numbers, at a time: as in `kernels.c`."""
+_LARGEST = 8191
+"""Of whole numbers that stand for values; those that stand for weights are as large as 32-bit sums allow."""
+
+
+@dataclass(frozen=True)
+class SnakeValues:
+    """A Snake's parameters, per column: alpha / π and 1 / alpha."""
+
+    turns: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, alpha: Tensor, repeats: int = 1) -> SnakeValues:
+        """From float [1, C, 1]; columns are the channels, so many times over."""
+        alpha = alpha.detach().flatten().double().repeat(repeats)
+        return cls((alpha / torch.pi).float(), (alpha + 1e-9).reciprocal().float())
+
+
+def panels(weight: Tensor) -> Tensor:
+    """Weights [..., columns, depth] as a product reads them: [..., columns / 16, depth, 16]."""
+    *many, columns, depth = weight.shape
+    return weight.detach().float().reshape(*many, columns // COLUMNS, COLUMNS, depth).transpose(-1, -2).contiguous()
+
+
+def product(
+    a: Tensor,
+    rows: int,
+    stride: int,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor | None,
+    snaked: Tensor | None = None,
+    snake: SnakeValues | None = None,
+    residual: Tensor | None = None,
+) -> None:
+    """Rows of ``a`` times a matrix, plus a bias, plus a residual, into ``out``; and the Snake of it into ``snaked``.
+
+    Args:
+        a: float32; its first value is the first of the first row. Each row goes on in memory for as long as the matrix
+            is deep, wherever the tensor ends, and the next begins ``stride`` values after it.
+        rows: how many.
+        stride: from row to row.
+        weight: ``panels`` of [columns, depth].
+        bias: [columns].
+        out: [rows, columns], contiguous; not the residual.
+        snaked: the same.
+        snake: what makes ``snaked``.
+        residual: [rows, columns], contiguous.
+    """
+    columns, depth = weight.shape[0] * COLUMNS, weight.shape[1]
+    loaded().product(
+        rows,
+        columns,
+        depth,
+        _pointer(a),
+        stride,
+        _pointer(weight),
+        _pointer(bias),
+        _pointer(residual),
+        _pointer(out),
+        _pointer(snaked),
+        _pointer(snake.turns if snake else None),
+        _pointer(snake.scale if snake else None),
+        *_shares(rows, columns),
+    )
+
+
+@dataclass(frozen=True)
+class WholeWeight:
+    """Weights as whole numbers."""
+
+    values: Tensor
+    """int16 [columns / 16, depth / 2, 16, 2]."""
+    scales: Tensor
+    """[columns]: what one of them stands for."""
+
+    @classmethod
+    def of(cls, weight: Tensor) -> WholeWeight:
+        """From float [columns, depth]."""
+        weight = weight.detach().float()
+        columns, depth = weight.shape
+        blocks = nn.functional.pad(weight.abs(), (0, -depth % _DEPTH)).unflatten(1, (-1, _DEPTH)).sum(2)  # [columns, …]
+        # No sum of 256 products may exceed 32 bits; rounding adds half a weight to each.
+        most = 2**31 / (_LARGEST + 1) - _DEPTH
+        scales = torch.maximum(blocks.amax(1) / most, weight.abs().amax(1) / 32767).clamp(min=1e-20)
+        whole = (weight / scales[:, None]).round().to(torch.int16)
+        values = whole.reshape(columns // COLUMNS, COLUMNS, depth // 2, 2).transpose(1, 2).contiguous()
+        return cls(values, scales)
+
+
+def whole_product(
+    a: Tensor, rows: int, stride: int, spread: int, weight: WholeWeight, bias: Tensor | None, out: Tensor
+) -> None:
+    """As `product`, computed in whole numbers of 16 bits, of which sums of 256 are exact: good to some 60 dB.
+
+    Args:
+        a: float32, contiguous.
+        rows: how many.
+        stride: from row to row; a multiple of ``spread``.
+        spread: so many values of ``a`` have one scale, by the largest of them. All that a row has, or a multiple of
+            256.
+        weight: of [columns, depth].
+        bias: [columns].
+        out: [rows, columns], contiguous.
+    """
+    panel_count, half, _, _ = weight.values.shape
+    whole, scales = torch.empty_like(a, dtype=torch.int16), torch.empty(a.numel() // spread)
+    loaded().quantise(len(scales), spread, _pointer(a), _pointer(whole), _pointer(scales), _LARGEST, _threads())
+    loaded().whole_product(
+        rows,
+        panel_count * COLUMNS,
+        2 * half,
+        _pointer(whole),
+        stride,
+        _pointer(scales),
+        spread,
+        _pointer(weight.values),
+        _pointer(weight.scales),
+        _pointer(bias),
+        _pointer(out),
+        *_shares(rows, panel_count * COLUMNS),
+    )
+
+
+def short_filter(
+    wave: Tensor, samples: int, dilation: int, weight: Tensor, bias: Tensor, snaked: Tensor, snake: SnakeValues
+) -> None:
+    """The Snake of a filter of seven taps.
+
+    Args:
+        wave: float32 [..., C] contiguous, from 3 × dilation samples before the first output to 9 × dilation after
+            the last.
+        samples: of the output.
+        dilation: of the taps.
+        weight: ``short_weight`` of the filter.
+        bias: [C'].
+        snaked: [samples, C'], contiguous.
+        snake: what makes it.
+    """
+    inputs, outputs = _matrices()
+    points, panel_count, channels, _ = weight.shape
+    columns, threads = panel_count * COLUMNS, _threads()
+    share = -(-samples // (OUTPUTS * threads))
+    block = min(_ROWS // 2 if channels > 128 else _ROWS // 4, -(-share // 6) * 6)
+    space = torch.empty(threads * points * block * (channels + columns))
+    loaded().short_filter(
+        samples,
+        channels,
+        columns,
+        dilation,
+        _pointer(wave),
+        _pointer(inputs),
+        _pointer(outputs),
+        _pointer(weight),
+        _pointer(bias),
+        _pointer(snaked),
+        _pointer(snake.turns),
+        _pointer(snake.scale),
+        _pointer(space),
+        block,
+        threads,
+    )
+
+
+def short_weight(weight: Tensor) -> Tensor:
+    """A filter [C', C, 7] at the twelve points, in panels [12, C' / 16, C, 16]."""
+    _, weights, _ = transforms()
+    return panels(torch.einsum("nk,oik->noi", weights, weight.detach().double()))
+
+
+@cache
+def available() -> bool:
+    """Whether there are kernels, and they compute what they should."""
+    if library() is None:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    wave, alpha = torch.randn(AHEAD + 50 + BEHIND, 16, generator=generator), torch.full((1, 16, 1), 0.7)
+    weight, bias = torch.randn(16, 16, KERNEL, generator=generator) / 10, torch.zeros(16)
+    made, again, whole = torch.empty(50, 16), torch.empty(50, 16), torch.empty(50, 16)
+    flat = weight.transpose(1, 2).flatten(1)  # (C', C, 7) -> (C', 7 · C)
+    short_filter(wave[AHEAD - 3 :], 50, 1, short_weight(weight), bias, made, SnakeValues.of(alpha))
+    product(wave[AHEAD - 3 :], 50, 16, panels(flat), bias, None, again, SnakeValues.of(alpha))
+    whole_product(wave[AHEAD : AHEAD + 50], 50, 16, 16, WholeWeight.of(weight[:, :, 0]), bias, whole)
+    plain = torch.conv1d(wave[AHEAD - 3 : AHEAD + 53].T[None], weight)[0].T
+    expected = plain + (0.7 * plain).sin().square() / 0.7
+    return (
+        torch.allclose(made, expected, atol=1e-4)
+        and torch.allclose(again, expected, atol=1e-5)
+        and torch.allclose(gelu_(wave.clone()), nn.functional.gelu(wave), atol=1e-6)
+        and torch.allclose(whole, wave[AHEAD : AHEAD + 50] @ weight[:, :, 0].T, atol=1e-2)
+    )
+
+
+def gelu_(x: Tensor) -> Tensor:
+    """The GELU of float32 [..., D] contiguous, D a multiple of 8, in place."""
+    loaded().gelu(x.numel(), _pointer(x), _threads())
+    return x
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _shares(rows: int, columns: int) -> tuple[int, int, int]:
+    """How many rows and columns are one thread's work at a time, and how many threads there are.
+
+    Every thread reads all weights of its columns once for each block of rows, so where there are few rows it is the
+    columns that are shared.
+    """
+    threads, blocks = _threads(), -(-rows // _ROWS)
+    width = columns
+    if blocks < threads:
+        width = -(-columns // (threads * COLUMNS)) * COLUMNS
+    else:
+        blocks = -(-blocks // threads) * threads
+    block = -(-rows // blocks)
+    return -(-block // 6) * 6, width, threads
+
+
+def _pointer(values: Tensor | None) -> int | None:
+    return None if values is None else values.data_ptr()
+
+
+@cache
+def _matrices() -> tuple[Tensor, Tensor]:
+    inputs, _, outputs = transforms()
+    assert len(POINTS) + 1 == len(inputs)
+    return inputs.float().contiguous(), outputs.float().contiguous()
