@@ -49,7 +49,8 @@ class SpeechOptions:
     """How to speak."""
 
     sampling: Sampling = field(default_factory=lambda: Sampling(top_p=0.9, repetition_window=25, repetition_share=0.3))
-    refining: Sampling = field(default_factory=lambda: Sampling(temperature=0))
+    refining: Sampling | None = None
+    """Of the second stage. None takes the codes that stand for what is nearest to the expected."""
     seed: int = 0
     samples: int = 1
     """Of each sentence; the likeliest is taken."""
@@ -128,7 +129,13 @@ class SpeechGenerator:
         if self.second is None or not first.shape[1]:
             return first
         prompt, begun = _parts(voice, self.second.config.codebooks)
-        return refine(self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed, begun)
+        vectors = None
+        if options.refining is None:
+            levels = self.codec.quantizer.first(self.second.config.codebooks)
+            vectors = [level.codebook.vectors for level in levels]
+        return refine(
+            self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed, begun, vectors
+        )
 
     def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
         """Samples of the first codebook, likeliest first."""

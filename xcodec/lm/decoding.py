@@ -249,17 +249,23 @@ def refine(
     sampling: Sampling | None = None,
     seed: int = 0,
     begun: Tensor | None = None,
+    vectors: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Add the higher codebooks to the first.
+
+    The paper takes the likeliest codes. Where a model is not sure, as a small one never is, the likeliest of many codes
+    is mostly wrong, and a wrong vector on top of the first makes the sound worse than none. Told what the codes stand
+    for, this takes the code nearest to what is expected, which errs least.
 
     Args:
         model: in evaluation mode.
         text: indices of symbols, of all that is said in ``begun`` and ``first``.
         prompt: codes [K, F] of the voice.
         first: int64 [1, F].
-        sampling: the likeliest codes by default, as in the paper.
+        sampling: how codes are drawn if ``vectors`` are not given; the likeliest by default, as in the paper.
         seed: of the draws.
         begun: codes [K, f], what was said before ``first``, if something was.
+        vectors: of each codebook, what its codes stand for: [N, D].
 
     Returns:
         int64 [K, F].
@@ -276,5 +282,9 @@ def refine(
     for level in range(1, codebooks):
         asked: Refinement = refinement(model.vocabulary, text, prompt, codes, level, given)
         logits = model(asked.ids[None].to(device), asked.asked[None].to(device), torch.tensor([level], device=device))
-        codes[level, given:] = draw(logits, sampling, generator).cpu()
+        if vectors is None:
+            codes[level, given:] = draw(logits, sampling, generator).cpu()
+        else:
+            entries = vectors[level].to(logits)
+            codes[level, given:] = torch.cdist(logits.softmax(-1) @ entries, entries).argmin(1).cpu()
     return codes[:, given:]
