@@ -318,6 +318,7 @@ def bench(
     minutes: Annotated[
         list[float] | None, typer.Option(help="Length of files to encode and decode.", show_default="none")
     ] = None,
+    compare: Annotated[bool, typer.Option(help="Also the engines' codes and audio, windows and look-ahead.")] = True,
     quiet: Quiet = False,
 ) -> None:
     """Measure speed and agreement of the engines here, beside other codecs.
@@ -336,6 +337,7 @@ def bench(
         repeats,
         audio,
         minutes or (),
+        compare,
         (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True)),
     )
     print(as_text(found))

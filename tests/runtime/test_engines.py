@@ -55,6 +55,34 @@ def test_exact_is_exact(acoustic: str, teacher: str | None, wav: Tensor) -> None
     assert torch.equal(other.decode(codes), plain.decode(codes))
     assert weights_hash(other) == weights_hash(plain)
     assert list(other.state_dict()) == list(plain.state_dict())
+    assert torch.equal(other.encode(wav), codes)  # with what was remembered
+
+
+@pytest.mark.parametrize("change", ["in place", "data", "load", "double"])
+def test_exact_notices_new_weights(change: str) -> None:
+    """It remembers weights under weight norm; trained in between, it must not use the old ones."""
+    plain = tiny_codec("dac", None)
+    other = exact(copy.deepcopy(plain))
+    codes = torch.zeros(1, 4, 3, dtype=torch.int64)
+    for codec in (plain, other):
+        before = codec.decode(codes)
+        assert torch.equal(codec.decode(codes), before)
+        weight = codec.acoustic_decoder.layers[0].parametrizations.weight
+        if change == "in place":
+            with torch.no_grad():
+                weight.original1[3, 2, 1] += 1
+        elif change == "data":
+            weight.original0.data.mul_(2)
+        elif change == "load":
+            state = {name: 2 * value for name, value in codec.state_dict().items() if value.is_floating_point()}
+            codec.load_state_dict(state, strict=False)
+        else:
+            codec.double()
+        assert not torch.equal(codec.decode(codes), before)
+    assert torch.equal(plain.decode(codes), other.decode(codes))
+    assert sum(parameter.numel() for parameter in other.parameters()) == sum(
+        parameter.numel() for parameter in plain.parameters()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import torch
 from tests.conftest import tiny_codec
 from xcodec.codec.checkpoint import CheckpointError
 from xcodec.codec.model import XCodec
-from xcodec.runtime.engines import accelerate, exact
-from xcodec.runtime.export import ExportError, export
+from xcodec.runtime.engines import accelerate, exact, plain
+from xcodec.runtime.export import ExportError, TeacherGraph, _to_onnx, export
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-KINDS = [("spectral", "whisper"), ("dac", None)]
+KINDS = [("spectral", "whisper"), ("dac", "hubert")]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
@@ -68,8 +69,35 @@ def test_what_those_who_run_it_must_know(exported: tuple[XCodec, Path]) -> None:
     meta = json.loads((folder / "meta.json").read_text())
     assert (meta["sample_rate"], meta["hop_length"], meta["codebook_size"]) == (16_000, 320, 64)
     assert meta["bandwidths"] == {"0.3": 1, "0.6": 2, "1.2": 4}
-    expected = {"window_frames": 200, "context_frames": 50} if codec.teacher is not None else None
-    assert meta.get("teacher") == expected
+    windows = {"spectral": {"window_frames": 200, "context_frames": 50}}
+    assert meta["teacher"] == windows.get(codec.config.acoustic.kind, {"window_frames": None, "context_frames": 0})
+
+
+def test_openvino_hears_with_hubert(exported: tuple[XCodec, Path]) -> None:
+    openvino = pytest.importorskip("openvino")
+    codec, folder = exported
+    if codec.config.acoustic.kind == "spectral":
+        pytest.skip("OpenVINO is refused those, in test_what_is_refused")
+    graph = openvino.compile_model(folder / "teacher.onnx", "CPU")
+    hears(codec, lambda wav: graph([wav])[0])
+
+
+def test_wavlm(tmp_path: Path) -> None:
+    """Its graph alone: the others are those of a codec with HuBERT."""
+    openvino = pytest.importorskip("openvino")
+    codec, path = plain(tiny_codec("dac", "wavlm")), tmp_path / "teacher.onnx"
+    _to_onnx(TeacherGraph(codec), {"audio": torch.randn(2, 1, 16_000)}, "heard", 320, path)
+    graph = openvino.compile_model(path, "CPU")
+    hears(codec, lambda wav: graph([wav])[0])
+    hears(codec, lambda wav: run(tmp_path, "teacher", audio=wav))
+
+
+def hears(codec: XCodec, graph: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+    """Whether a graph is the codec's teacher, at several lengths and batches."""
+    assert codec.teacher is not None
+    for batch, frames in ((1, 60), (3, 77), (2, 3)):
+        wav = 0.3 * torch.randn(batch, 1, 320 * frames)
+        np.testing.assert_allclose(graph(wav.numpy()), codec.teacher.hear(wav, frames).numpy(), atol=2e-5)
 
 
 def test_openvino_reads_what_is_written(tmp_path: Path) -> None:

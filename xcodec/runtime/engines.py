@@ -31,7 +31,10 @@ _BLOCK = 2**15
 
 
 def exact(codec: XCodec) -> XCodec:
-    """The same codec, whose Snakes are faster and give the same bits. Its weights stay where and what they are."""
+    """The same codec, sooner and with the same bits. Its weights stay where and what they are."""
+    for module in codec.modules():
+        if type(module) is parametrize.ParametrizationList and type(module[0]).__name__ == "_WeightNorm":
+            module.__class__ = RememberedWeight
     return with_block_snakes(codec) if codec.prior.weight.device.type == "cpu" else codec
 
 
@@ -41,6 +44,9 @@ def plain(codec: XCodec) -> XCodec:
     for module in copied.modules():
         if isinstance(module, BlockSnake):
             module.__class__ = Snake  # type: ignore[assignment]
+        elif isinstance(module, RememberedWeight):
+            module.remembered = None
+            module.__class__ = parametrize.ParametrizationList  # type: ignore[assignment]
         elif isinstance(module, QuickSpectrogram):
             module.__class__ = Spectrogram  # type: ignore[assignment]
     return copied
@@ -69,6 +75,31 @@ def accelerate(codec: XCodec, able: Abilities | None = None) -> XCodec:
             if hearing.KernelCodebook.suits(level.codebook.vectors):
                 level.codebook = hearing.KernelCodebook(level.codebook.vectors)  # type: ignore[assignment]
     return codec.requires_grad_(False)
+
+
+class RememberedWeight(parametrize.ParametrizationList):
+    """A weight under weight norm that is computed once, and again where what it is made of has changed.
+
+    For a clip of a second, computing all weights of DAC takes a quarter of the time that decoding does.
+    """
+
+    remembered: tuple[list[object], list[Tensor], Tensor] | None = None
+
+    def forward(self) -> Tensor:
+        """The weight; where there are gradients, computed as ever."""
+        if torch.is_grad_enabled():
+            return super().forward()  # type: ignore[operator]
+        sources = [self.original0, self.original1]
+        versions: list[object] = [
+            (each.dtype, each.device, 0 if each.is_inference() else each._version) for each in sources
+        ]
+        # What is written through `.data` counts as no new version, so some of the values are looked at, too.
+        samples = [source.flatten()[:: max(1, source.numel() // 500)] for source in sources]
+        known = self.remembered
+        if known is None or known[0] != versions or not all(map(torch.equal, known[1], samples)):
+            known = versions, [sample.clone() for sample in samples], super().forward()  # type: ignore[operator]
+            self.remembered = known
+        return known[2]
 
 
 class BlockSnake(Snake):

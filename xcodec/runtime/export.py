@@ -8,8 +8,8 @@ Three graphs, with any number of clips and of frames:
 
 The teacher's graph hears all it is given at once. Where the codec's teacher hears in windows (as that of xcodec-mini
 does), a longer clip is given to it window by window, as `meta.json` beside the graphs says: features of the frames
-from `start` to `end`, of the audio from `start - context` to `end + context`. A codec without a teacher has no such
-graph, and its encoder takes the audio alone.
+from `start` to `end`, of the audio from `start - context` to `end + context`. (No window, null, is all at once.) A
+codec without a teacher has no such graph, and its encoder takes the audio alone.
 """
 
 from __future__ import annotations
@@ -171,6 +171,9 @@ def _meta(codec: XCodec) -> dict[str, object]:
     }
     if config.semantic is not None:
         teacher = config.semantic.teacher
-        frames = None if teacher.window is None else round(teacher.window * config.frame_rate)
-        facts["teacher"] = {"window_frames": frames, "context_frames": round(teacher.context * config.frame_rate)}
+        window, context = (None, 0.0) if teacher.window is None else (teacher.window, teacher.context)
+        facts["teacher"] = {
+            "window_frames": window and round(window * config.frame_rate),
+            "context_frames": round(context * config.frame_rate),
+        }
     return facts

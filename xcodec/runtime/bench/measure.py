@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from xcodec.runtime.bench.candidates import Candidate
+
+_WARM_UP = 2.0
+"""Seconds of audio."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,20 @@ def conditions(seconds: Sequence[float], batches: Sequence[int], threads: Sequen
 def timings(found: Sequence[Candidate], condition: Condition, repeats: int) -> Iterator[Timing]:
     """Of every candidate, both ways."""
     torch.set_num_threads(condition.threads)
-    works: dict[tuple[str, str], Callable[[], object]] = {}
-    for each in found:
-        wav = noise(each.sample_rate, condition.seconds, condition.batch)
-        codes = each.encode(wav)
-        works[each.name, "encode"] = lambda each=each, wav=wav: each.encode(wav)  # type: ignore[misc]
-        works[each.name, "decode"] = lambda each=each, codes=codes: each.decode(codes)  # type: ignore[misc]
-    taken: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in works}
-    for turn in range(repeats + 1):
-        for key, work in works.items():
-            gc.collect()
-            wall, processor = time.perf_counter(), time.process_time()
-            work()
-            if turn:  # the first one warms up
-                taken[key].append((time.perf_counter() - wall, time.process_time() - processor))
+    wavs = {each.name: noise(each.sample_rate, condition.seconds, condition.batch) for each in found}
+    codes: dict[str, Any] = {}
+    taken: dict[tuple[str, str], list[tuple[float, float]]] = {
+        (each.name, task): [] for each in found for task in ("encode", "decode")
+    }
+    for each in found:  # to warm up, on as little as will do: of long clips, the first is as fast as the others
+        short = wavs[each.name][:1, :, : round(_WARM_UP * each.sample_rate)]
+        each.decode(each.encode(short))
+    for _ in range(repeats):
+        for each in found:
+            with _timed(taken[each.name, "encode"]):
+                codes[each.name] = each.encode(wavs[each.name])
+            with _timed(taken[each.name, "decode"]):
+                each.decode(codes[each.name])
     total = condition.seconds * condition.batch
     for (name, task), turns in taken.items():
         walls, processors = zip(*turns, strict=True)
@@ -90,6 +95,15 @@ def timings(found: Sequence[Candidate], condition: Condition, repeats: int) -> I
             statistics.median(processors) / total,
             max(walls) / min(walls),
         )
+
+
+@contextmanager
+def _timed(turns: list[tuple[float, float]]) -> Iterator[None]:
+    """Adds the wall and the processor time of what is done within."""
+    gc.collect()
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    turns.append((time.perf_counter() - wall, time.process_time() - processor))
 
 
 def noise(sample_rate: int, seconds: float, batch: int = 1) -> Tensor:

@@ -17,7 +17,7 @@ from xcodec.runtime.bench.agreement import Agreement
 from xcodec.runtime.bench.candidates import REFERENCES
 from xcodec.runtime.bench.length import LengthCost
 from xcodec.runtime.bench.measure import Timing
-from xcodec.runtime.processor import abilities
+from xcodec.runtime.processor import Abilities, abilities
 
 
 @dataclass
@@ -46,10 +46,13 @@ def machine() -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "fast": f"{able.convolutions} convolutions, {'int8' if able.int8 else 'plain'} linear layers".removeprefix(
-            "torch."
-        ),
+        "fast": "our own kernels" if able.kernels else _described(able),
     }
+
+
+def _described(able: Abilities) -> str:
+    convolutions = str(able.convolutions).removeprefix("torch.")
+    return f"{convolutions} convolutions, {'int8' if able.int8 else 'plain'} linear layers"
 
 
 def _processor() -> str:

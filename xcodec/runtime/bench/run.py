@@ -31,6 +31,7 @@ def bench(
     repeats: int = 5,
     source: Path | None = None,
     minutes: Sequence[float] = (),
+    compare: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> report.Results:
     """Measure, and write the results as it goes.
@@ -44,6 +45,7 @@ def bench(
         repeats: turns of each candidate, after one to warm up.
         source: recordings to compare engines on; noise by default.
         minutes: lengths of files for `encode` and `decode`.
+        compare: also the engines' codes and audio, windows and look-ahead.
         say: is told what is being done.
 
     Raises:
@@ -68,11 +70,11 @@ def bench(
         ("X-Codec exact", "X-Codec transformers"),
         ("X-Codec fast", "X-Codec exact"),
     ):
-        if first in by_name:
+        if compare and first in by_name:
             say(f"agreement of {first} with {second}")
             results.agreements.append(agreement(by_name[first], by_name[second], clips(16_000, source)))
     mini = by_name.get("xcodec-mini exact")
-    if mini is not None and mini.codec is not None:
+    if compare and mini is not None and mini.codec is not None:
         say("windows and look-ahead")
         results.windows = windows(mini.codec, clips(16_000, source), WINDOWS)
         results.look_aheads = look_aheads(mini.codec, clips(16_000, source), LOOK_AHEADS)
