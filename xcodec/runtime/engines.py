@@ -88,16 +88,17 @@ class RememberedWeight(parametrize.ParametrizationList):
     def forward(self) -> Tensor:
         """The weight; where there are gradients, computed as ever."""
         if torch.is_grad_enabled():
-            return super().forward()  # type: ignore[operator]
+            return super().forward()
         sources = [self.original0, self.original1]
         versions: list[object] = [
-            (each.dtype, each.device, 0 if each.is_inference() else each._version) for each in sources
+            (each.dtype, each.device, 0 if each.is_inference() else each._version)
+            for each in sources  # type: ignore[operator]
         ]
         # What is written through `.data` counts as no new version, so some of the values are looked at, too.
-        samples = [source.flatten()[:: max(1, source.numel() // 500)] for source in sources]
+        samples = [source.flatten()[:: max(1, source.numel() // 500)] for source in sources]  # type: ignore[operator]
         known = self.remembered
         if known is None or known[0] != versions or not all(map(torch.equal, known[1], samples)):
-            known = versions, [sample.clone() for sample in samples], super().forward()  # type: ignore[operator]
+            known = versions, [sample.clone() for sample in samples], super().forward()
             self.remembered = known
         return known[2]
 
