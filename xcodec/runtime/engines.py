@@ -89,13 +89,12 @@ class RememberedWeight(parametrize.ParametrizationList):
         """The weight; where there are gradients, computed as ever."""
         if torch.is_grad_enabled():
             return super().forward()
-        sources = [self.original0, self.original1]
+        sources: list[Any] = [self.original0, self.original1]
         versions: list[object] = [
-            (each.dtype, each.device, 0 if each.is_inference() else each._version)
-            for each in sources  # type: ignore[operator]
+            (each.dtype, each.device, 0 if each.is_inference() else each._version) for each in sources
         ]
         # What is written through `.data` counts as no new version, so some of the values are looked at, too.
-        samples = [source.flatten()[:: max(1, source.numel() // 500)] for source in sources]  # type: ignore[operator]
+        samples = [source.flatten()[:: max(1, source.numel() // 500)] for source in sources]
         known = self.remembered
         if known is None or known[0] != versions or not all(map(torch.equal, known[1], samples)):
             known = versions, [sample.clone() for sample in samples], super().forward()
