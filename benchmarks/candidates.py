@@ -118,7 +118,7 @@ class TimedTrainer(CodecTrainer):
 
 def train(candidate: Candidate, seconds: float, runs: Path) -> TimedTrainer:
     """Train a candidate until its time is up."""
-    name = re.sub("[^a-z0-9]+", "-", candidate.name)
+    name = re.sub("[^a-z0-9]+", "-", candidate.name)[:31]  # as long as a codec's name may be
     batches = f"kmeans_batches={candidate.kmeans_batches}"
     changes = (*ALL_ALIKE, f"runs={runs}", f"name={name}", batches, *candidate.changes)
     trainer = TimedTrainer(load_config(ROOT / "configs" / f"{candidate.config}.yaml", changes))
