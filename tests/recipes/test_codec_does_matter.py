@@ -157,6 +157,8 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     run.write_report(plan)
     tables = (tmp_path / "tables.md").read_text("utf-8")
     assert "| 25 [25, 25] | 50 [50, 50] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables, "by voice: learnt, and new"
+    assert "| 150 [150, 150] | 0.5" in tables, "in the new voice, six errors on four words"
+    assert "| 76.2 [" in tables, "of which four count when capped"
     assert "| voice, ar | -52.5 | 0.0" in tables
     assert "| speech-ar-mini | acoustic | 0 | 24.5 |" in tables
     assert "continuation-ar" not in tables, "what has not been measured is not in the table"
