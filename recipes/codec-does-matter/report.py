@@ -63,7 +63,7 @@ def _speech(comparison: Comparison) -> Iterator[str]:
     folder = comparison.scores / "speech"
     if not folder.exists():
         return
-    yield "| audio | WER % [95 %] | capped | in a voice learnt | in a new voice | speaker similarity | DNSMOS | utterances |"
+    yield "| audio | WER % [95 %] | capped | learnt voices | new voice | speaker similarity | DNSMOS | utterances |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = ["original"] + [f"{c.name}-resynthesis-{k}-0" for c in comparison.contestants for k in (1, 8)]
     kinds += [
@@ -88,8 +88,8 @@ def _speech(comparison: Comparison) -> Iterator[str]:
 
 
 def _capped(row: dict[str, Any]) -> dict[str, Any]:
-    """With no more errors than words: Whisper, given speech that it does not understand, may repeat itself for long, and
-    one such utterance outweighs dozens."""
+    """With no more errors than words: Whisper, given speech that it does not understand, may repeat itself for long,
+    and one such utterance outweighs dozens."""
     return row | {"word_errors": min(row["word_errors"], row["words"])}
 
 
@@ -121,10 +121,8 @@ def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
 
 def _difference(pairs: list[list[dict[str, Any]]]) -> str:
     """Of two word error rates, and how likely chance alone makes as much of it."""
-    errors, words = (
-        [np.array([row[key] for row in rows], float) for rows in pairs] for key in ("word_errors", "words")
-    )
-    difference, p = permutation_test((errors[0], words[0]), (errors[1], words[1]))
+    first, second = (np.array([[row["word_errors"], row["words"]] for row in rows], float).T for rows in pairs)
+    difference, p = permutation_test((first[0], first[1]), (second[0], second[1]))
     return f"{100 * difference:+.1f} | {p:.3g}"
 
 
