@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from xcodec.codec.config import (
     XCodecConfig,
 )
 from xcodec.codec.model import XCodec
+
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C; some test Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 WAVEFORM = {**TRANSFORMER, "conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
