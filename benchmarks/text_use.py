@@ -17,6 +17,7 @@ from xcodec.lm.sequences import example
 from xcodec.lm.text import read
 
 LONGEST = 8.0
+"""In seconds."""
 
 
 @torch.inference_mode()
@@ -32,11 +33,9 @@ def main() -> None:
     assert config.text is not None
     table = read_table(options.table, domains=("speech",), codebooks=config.codebooks)
     learnt = {item.speaker for item in table.items if item.split == "train"}
-    items = [
-        item
-        for item in table.items
-        if item.split != "train" and item.speaker in learnt and item.text and item.frames < LONGEST * 50
-    ][: options.clips]
+    most = LONGEST * config.codec.frame_rate
+    held_out = [item for item in table.items if item.split != "train" and item.speaker in learnt]
+    items = [item for item in held_out if item.text and item.frames < most][: options.clips]
     texts = [read(item.text or "", config.text) for item in items]
     for kind, shift in (("its own text", 0), ("the text of another clip", len(items) // 3), ("no text", 0)):
         nats, codes = 0.0, 0

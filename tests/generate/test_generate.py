@@ -59,6 +59,8 @@ def test_the_speed_decides_the_length_of_paced_text(speaker: SpeechGenerator, mo
         speed: paced.first_stage("some words to say", None, SpeechOptions(speed=speed), 0)[0] for speed in (0.25, 2.0)
     }
     assert made[0.25].codes.shape[1] > made[2.0].codes.shape[1]
+    with pytest.raises(GenerateError, match="must be positive"):
+        paced.say("some words", None, SpeechOptions(speed=0.0), 0)
     with pytest.raises(GenerateError, match="not paced"):
         speaker.say("some words", None, SpeechOptions(speed=2.0), 0)
 

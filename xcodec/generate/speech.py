@@ -146,6 +146,8 @@ class SpeechGenerator:
         prompt, begun = _parts(voice, model.config.codebooks)
         told = context(model.vocabulary, model.pattern, symbols, prompt)
         pace = 1.0
+        if options.speed <= 0:
+            raise GenerateError(f"speed must be positive, not {options.speed:g}")
         if is_paced(model.config):
             if begun.shape[1]:
                 pace = likeliest_pace(model, told, begun, PACES)
