@@ -99,7 +99,7 @@ def tokenize(
     info = _info(codec, bandwidth)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         present, skipped = _already(folder, info)
         unreadable = _unreadable(Path(corpus), found) if root == Path(corpus) else []
         done = present | {each.id for each in skipped}
@@ -190,8 +190,12 @@ def _next_number(folder: Path) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two runs at once would both make what is missing."""
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else makes what is missing in a folder meanwhile.
+
+    Raises:
+        DataError: another run does.
+    """
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

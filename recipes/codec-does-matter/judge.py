@@ -19,34 +19,39 @@ from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.metrics import MetricError
 from xcodec.evaluate.metrics.dnsmos import Dnsmos
 from xcodec.evaluate.metrics.speaker import Speaker
+from xcodec.tokenize import alone
 
 Say = Callable[[str], None]
 
 
 def judge_speech(comparison: Comparison, count: int, asr: str, say: Say) -> None:
     """Word errors, similarity to the prompt's voice, and DNSMOS. UTMOS needs a download, and is left to who has one."""
-    recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
-    chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
-    kinds = sorted(p for p in (comparison.out / "made").iterdir() if "music" not in p.name and "sound" not in p.name)
-    for folder in kinds:
-        journal = comparison.scores / "speech" / f"{folder.name}.jsonl"
-        missing = [name for name in sorted(chosen) if name not in {row["name"] for row in read_rows(journal)}]
-        say(f"{folder.name}: {len(missing)} clips to judge")
-        for name in missing:
-            utterance, path = chosen[name], folder / f"{name}.wav"
-            if not path.exists():
-                continue
-            wav = audio.read(path, 16_000)[0][0]
-            row: dict[str, Any] = {"name": name}
-            try:
-                heard = recogniser.transcribe(wav, "en")
-                prompt = read_item(utterance.prompt, 16_000)
-                row |= {"speaker": float(speaker.embed(prompt) @ speaker.embed(wav))}
-                row |= {"dnsmos": dnsmos(wav, wav)["dnsmos"]}
-            except MetricError:  # silence: nothing was said, so every word is lost, and nothing is there to rate
-                heard = ""
-            found = errors(utterance.text, heard, "en")
-            append(journal, row | {"heard": heard, "word_errors": found.word_errors, "words": found.words})
+    (comparison.scores / "speech").mkdir(parents=True, exist_ok=True)
+    with alone(comparison.scores / "speech"):
+        recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
+        chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
+        kinds = sorted(
+            p for p in (comparison.out / "made").iterdir() if "music" not in p.name and "sound" not in p.name
+        )
+        for folder in kinds:
+            journal = comparison.scores / "speech" / f"{folder.name}.jsonl"
+            missing = [name for name in sorted(chosen) if name not in {row["name"] for row in read_rows(journal)}]
+            say(f"{folder.name}: {len(missing)} clips to judge")
+            for name in missing:
+                utterance, path = chosen[name], folder / f"{name}.wav"
+                if not path.exists():
+                    continue
+                wav = audio.read(path, 16_000)[0][0]
+                row: dict[str, Any] = {"name": name}
+                try:
+                    heard = recogniser.transcribe(wav, "en")
+                    prompt = read_item(utterance.prompt, 16_000)
+                    row |= {"speaker": float(speaker.embed(prompt) @ speaker.embed(wav))}
+                    row |= {"dnsmos": dnsmos(wav, wav)["dnsmos"]}
+                except MetricError:  # silence: nothing was said, so every word is lost, and nothing is there to rate
+                    heard = ""
+                found = errors(utterance.text, heard, "en")
+                append(journal, row | {"heard": heard, "word_errors": found.word_errors, "words": found.words})
 
 
 def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec import audio, save
+from xcodec.data.manifest import DataError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "codec-does-matter"
 RATE = 16_000
@@ -163,3 +164,12 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     assert "| speech-ar-mini | acoustic | 0 | 24.5 |" in tables
     assert "continuation-ar" not in tables, "what has not been measured is not in the table"
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_two_judges_do_not_score_the_same_clips_twice(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
+    judge = recipe("judge")
+    plan = recipe("run").comparison(corpus, corpus, tmp_path, None, "acoustic", "0", "speech")
+    scores = plan.scores / "speech"
+    scores.mkdir(parents=True)
+    with judge.alone(scores), pytest.raises(DataError, match="another run is at work"):
+        judge.judge_speech(plan, 2, "no-whisper", lambda message: None)
