@@ -39,8 +39,8 @@ def main() -> None:
     torch.set_num_threads(1)
 
     run = read_run(options.config, (), LMTrainConfig)
-    if run.model.get("text"):  # Llama's positions are not paced
-        run = read_run(options.config, ["model.text.paced=false"], LMTrainConfig)
+    if run.model.get("text"):  # a Llama is not told its text frame by frame
+        run = read_run(options.config, ["model.text.aligned=false"], LMTrainConfig)
     torch.manual_seed(0)
     model = build_model(run.language_model(CodecFacts("benchmark", "0" * 16))).eval()
     assert isinstance(model, AutoregressiveLM), "only models that say frame after frame can be compared"

@@ -1,5 +1,7 @@
 """Does a text-to-speech model read? What held-out codes cost it with their text, with another clip's, and with none.
 
+A model of aligned text is told when each symbol is said, of any text: where it would best be said in these codes.
+
 python benchmarks/text_use.py runs/speech-ar-mini/model data/tokens
 """
 
@@ -9,15 +11,32 @@ import argparse
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xcodec.data.token_table import read_table
 from xcodec.lm.checkpoint import load_autoregressive
-from xcodec.lm.pace import expected_frames
+from xcodec.lm.model import AutoregressiveLM, Prediction
+from xcodec.lm.reading import grid_places, write_script
 from xcodec.lm.sequences import example
 from xcodec.lm.text import read
 
 LONGEST = 8.0
 """In seconds."""
+
+
+def losses(model: AutoregressiveLM, codes: Tensor, text: list[int], without_text: bool) -> list[Prediction]:
+    """What the codes [K, F] of a clip are worth to a model that is told a text."""
+    own = codes[: model.config.codebooks]
+    if model.aligner is None or model.reader is None:
+        made = example(model.vocabulary, model.pattern, own, text, without_text=without_text, ends=False)
+        return model.losses(made.ids[None], made.labels[None])
+    (durations,) = model.aligner([text], [codes.numpy()])
+    script = write_script(model.vocabulary, text, durations)
+    script = script.without_text() if without_text else script
+    made = example(model.vocabulary, model.pattern, own, ends=False)
+    place = grid_places(script, 1, made.ids.shape[1], model.pattern.period)
+    said = model.reader.said(model.reader(script.text[None]), place[None])
+    return model.losses(made.ids[None], made.labels[None], said=said)
 
 
 @torch.inference_mode()
@@ -31,7 +50,7 @@ def main() -> None:
     model = load_autoregressive(options.model)
     config = model.config
     assert config.text is not None
-    table = read_table(options.table, domains=("speech",), codebooks=config.codebooks)
+    table = read_table(options.table, domains=("speech",))
     learnt = {item.speaker for item in table.items if item.split == "train"}
     most = LONGEST * config.codec.frame_rate
     held_out = [item for item in table.items if item.split != "train" and item.speaker in learnt]
@@ -42,9 +61,7 @@ def main() -> None:
         for index, item in enumerate(items):
             text = texts[(index + shift) % len(items)]
             said = torch.from_numpy(item.codes.astype(np.int64))
-            made = example(model.vocabulary, model.pattern, said, text, without_text=kind == "no text", ends=False)
-            pace = torch.tensor([said.shape[1] / expected_frames(text, config)])
-            for each in model.losses(made.ids[None], made.labels[None], pace=pace):
+            for each in losses(model, said, text, without_text=kind == "no text"):
                 nats += float(each.loss) * len(each.right)
                 codes += len(each.right)
         print(f"{kind:<25} {nats / codes:.3f} nats per code")

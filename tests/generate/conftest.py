@@ -36,8 +36,9 @@ def models(tmp_path_factory: pytest.TempPathFactory, facts: CodecFacts) -> Path:
     save(autoregressive(codec=facts, **text), folder / "speech" / "ar")
     save(refining(codec=facts), folder / "speech" / "nar")
     save(autoregressive(codec=facts, codebooks=2, pattern="delay", longest=20), folder / "music")
-    paced = {**text, "text": TextConfig("characters", paced=True)}
-    save(autoregressive(codec=facts, **paced), folder / "paced" / "ar")
+    aligned = {"text": TextConfig("characters", aligned=True)}
+    save(autoregressive(codec=facts, **aligned), folder / "aligned" / "ar")
+    save(refining(codec=facts, **aligned), folder / "aligned" / "nar")
     save(autoregressive(codec=replace(facts, model_hash="0" * 16), **text), folder / "foreign")
     save(autoregressive(codec=facts, captions=CaptionConfig(str(folder / "nowhere"), width=8)), folder / "sound")
     return folder

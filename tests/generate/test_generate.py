@@ -16,7 +16,7 @@ from xcodec import save as save_codec
 from xcodec.generate.music import MusicGenerator, MusicOptions
 from xcodec.generate.pairing import GenerateError, as_sound
 from xcodec.generate.sound import SoundGenerator
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, limits, sentences
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits, sentences
 from xcodec.lm.checkpoint import load
 from xcodec.lm.text import TextError
 
@@ -53,16 +53,34 @@ def test_a_sentence_has_all_codebooks_and_a_length_in_proportion(speaker: Speech
     assert limits(3.0 * 40).most < 3 * 40 * 3, "no babbling"
 
 
-def test_the_speed_decides_the_length_of_paced_text(speaker: SpeechGenerator, models: Path, codec: XCodec) -> None:
-    paced = SpeechGenerator(models / "paced", codec)
-    made = {
-        speed: paced.first_stage("some words to say", None, SpeechOptions(speed=speed), 0)[0] for speed in (0.25, 2.0)
-    }
-    assert made[0.25].codes.shape[1] > made[2.0].codes.shape[1]
+def test_the_speed_decides_the_length_of_aligned_text(speaker: SpeechGenerator, models: Path, codec: XCodec) -> None:
+    aligned = SpeechGenerator(models / "aligned", codec)
+    made = {speed: aligned.say("some words to say", None, SpeechOptions(speed=speed), 0) for speed in (0.25, 1.0, 2.0)}
+    lasts = {speed: codes.shape[1] for speed, codes in made.items()}
+    assert lasts[0.25] == pytest.approx(4 * lasts[1.0], abs=4)
+    assert lasts[2.0] == pytest.approx(lasts[1.0] / 2, abs=1)
+    assert made[1.0].shape[0] == 4
     with pytest.raises(GenerateError, match="must be positive"):
-        paced.say("some words", None, SpeechOptions(speed=0.0), 0)
-    with pytest.raises(GenerateError, match="not paced"):
+        aligned.say("some words", None, SpeechOptions(speed=0.0), 0)
+    with pytest.raises(GenerateError, match="not aligned"):
         speaker.say("some words", None, SpeechOptions(speed=2.0), 0)
+
+
+def test_a_beginning_is_continued_at_its_own_pace(models: Path, codec: XCodec, voice: Path) -> None:
+    aligned = SpeechGenerator(models / "aligned", codec)
+    known = aligned.read_voice(voice, "some words")
+    script = aligned.script("to say", known, SpeechOptions())
+    assert script is not None
+    begun = known.codes.shape[1]
+    assert script.frames > begun
+    codes = aligned.say("to say", known, SpeechOptions(), 0)
+    assert codes.shape == (4, script.frames - begun)
+    slow = aligned.script("to say", known, SpeechOptions(speed=0.5))
+    assert slow is not None
+    assert slow.frames - begun == pytest.approx(2 * (script.frames - begun), rel=0.1)
+    said = torch.tensor([3, 8, 0, 8, 2, 0, 0])
+    usual = torch.tensor([3.0, 4.0, 0.0, 4.0, 4.0, 4.0, 2.0])
+    assert _continued(said, usual, 1.0).tolist() == [3, 8, 0, 8, 8, 8, 4], "twice as slow as usual"
 
 
 def test_the_voice_matters_with_and_without_its_words(speaker: SpeechGenerator, voice: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from tests.lm.conftest import autoregressive, refining
 from xcodec.lm.config import CaptionConfig, TextConfig
-from xcodec.lm.decoding import Limits, Request, frames, generate, likeliest_pace, refine
+from xcodec.lm.decoding import Limits, Request, frames, generate, refine
 from xcodec.lm.model import AutoregressiveLM
+from xcodec.lm.reading import grid_places, whole_frames, write_script
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context, example, refinement
 from xcodec.lm.vocabulary import PAD
 
+ALIGNED = TextConfig("characters", aligned=True)
 TEXT = [3, 1, 4, 1, 5]
 MODELS = {
     "flat-1": {"codebooks": 1},
@@ -26,16 +29,19 @@ MODELS = {
 
 def request_for(model: AutoregressiveLM, begun: int = 3, most: int = 9, **changes: object) -> Request:
     codes = torch.randint(16, (model.pattern.codebooks, begun), generator=torch.Generator().manual_seed(5))
-    text = TEXT if model.config.text is not None else None
+    text = TEXT if model.config.text is not None and not model.config.text.aligned else None
     before = context(model.vocabulary, model.pattern, text)
-    return dataclasses.replace(Request(before, codes, Limits(most)), **changes)  # type: ignore[arg-type]
+    script = None
+    if model.reader is not None:
+        script = write_script(model.vocabulary, TEXT, whole_frames(torch.full((len(TEXT) + 2,), (begun + most) / 5)))
+    return dataclasses.replace(Request(before, codes, Limits(most), script=script), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("samples", [1, 3])
-@pytest.mark.parametrize("paced", [False, True])
-def test_the_cache_changes_nothing(kind: str, samples: int, paced: bool) -> None:
-    model = autoregressive(**MODELS[kind], text=TextConfig("characters", paced=paced))
+@pytest.mark.parametrize("aligned", [False, True])
+def test_the_cache_changes_nothing(kind: str, samples: int, aligned: bool) -> None:
+    model = autoregressive(**MODELS[kind], text=TextConfig("characters", aligned=aligned))
     request = request_for(model, samples=samples, seed=1)
     with_cache, without = generate(model, request), generate(model, request, cached=False)
     for first, second in zip(with_cache, without, strict=True):
@@ -45,16 +51,24 @@ def test_the_cache_changes_nothing(kind: str, samples: int, paced: bool) -> None
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("begun", [0, 1, 4])
-def test_greedy_generation_is_what_the_model_says_of_its_own_output(kind: str, begun: int) -> None:
+@pytest.mark.parametrize("text", [None, ALIGNED])
+def test_greedy_generation_is_what_the_model_says_of_its_own_output(
+    kind: str, begun: int, text: TextConfig | None
+) -> None:
     """The loop agrees with one pass over the whole sequence, as in training: delays, offsets and prompts are right."""
-    model = autoregressive(**MODELS[kind])
+    model = autoregressive(**MODELS[kind], text=text)
     request = request_for(model, begun=begun, most=6, sampling=Sampling(temperature=0))
     request = dataclasses.replace(request, limits=Limits(6, least=6))
     made = generate(model, request)[0].codes
     assert made.shape == (model.pattern.codebooks, 6)
     whole = torch.cat([request.begun, made], dim=1)
     sequence = example(model.vocabulary, model.pattern, whole, ends=False)
-    states = model(sequence.ids[None])[0]
+    said = None
+    if model.reader is not None:
+        assert request.script is not None
+        place = grid_places(request.script, 1, sequence.ids.shape[1], model.pattern.period)
+        said = model.reader.said(model.reader(request.script.text[None]), place[None])
+    states = model(sequence.ids[None], said=said)[0]
     first_step = request.context.shape[1] - 1
     for codebook in range(model.pattern.codebooks):
         for frame in range(begun, begun + 6):
@@ -169,7 +183,7 @@ def test_refinement_adds_levels_each_knowing_those_below() -> None:
 
 
 def test_refinement_goes_on_from_what_was_said_before() -> None:
-    model = refining(text=TextConfig("characters", paced=True))
+    model = refining()
     begun = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
     first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
     made = refine(model, TEXT, None, first, begun=begun)
@@ -194,14 +208,20 @@ def test_refinement_takes_what_is_nearest_to_the_expected() -> None:
     assert not torch.equal(made, refine(model, TEXT, None, first)), "the likeliest are others"
 
 
-def test_the_likeliest_pace_is_the_one_with_the_least_loss() -> None:
-    model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True))
-    codes = torch.randint(16, (1, 9), generator=torch.Generator().manual_seed(3))
-    paces = [0.5, 1.0, 2.0, 8.0]
-    made = example(model.vocabulary, model.pattern, codes, TEXT, ends=False)
-    losses = [float(model.losses(made.ids[None], made.labels[None], pace=torch.tensor([p]))[0].loss) for p in paces]
-    before = context(model.vocabulary, model.pattern, TEXT)
-    assert likeliest_pace(model, before, codes, paces) == paces[losses.index(min(losses))]
+def test_refinement_is_told_what_each_frame_says() -> None:
+    model = refining(text=ALIGNED)
+    assert model.reader is not None
+    first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
+    prompt = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
+    durations = [0, 1, 2, 1, 1, 1, 0], [0, 1, 1, 2, 1, 1, 0]
+    scripts = [write_script(model.vocabulary, TEXT, np.array(lasts)) for lasts in durations]
+    made, other = (refine(model, TEXT, prompt, first, script=script) for script in scripts)
+    assert not torch.equal(made, other)
+    asked = refinement(model.vocabulary, None, prompt, made, 2)
+    place = torch.cat([torch.full((5,), -1.0), scripts[0].place[:6]])
+    said = model.reader.said(model.reader(scripts[0].text[None]), place[None])
+    logits = model(asked.ids[None], asked.asked[None], torch.tensor([2]), said)
+    assert torch.equal(logits.argmax(-1), made[2])
 
 
 def test_refinement_does_not_see_levels_to_come() -> None:

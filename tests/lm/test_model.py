@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.lm.conftest import FACTS, autoregressive, config, refining
 from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
 from xcodec.lm.config import Durations, LMConfig, TextConfig, TransformerConfig
+from xcodec.lm.durations import expected_frames, measure_durations
 from xcodec.lm.llama import export_llama
-from xcodec.lm.pace import Pacing, expected_frames, measure_durations
+from xcodec.lm.reading import grid_places, write_script
 from xcodec.lm.sequences import context, example, stack
 from xcodec.lm.text import read, symbols_of
 from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
 from xcodec.settings import ConfigError
 from xcodec.storage import CheckpointError
 
+ALIGNED = TextConfig("characters", aligned=True)
 SPOKEN = {"codebooks": 1, "text": TextConfig("characters")}
 
 
@@ -36,23 +39,6 @@ def test_positions_matter() -> None:
     assert not torch.allclose(model(ids[0])[:, -1], model(ids[1])[:, -1], atol=1e-3)
 
 
-def test_paced_text_stands_where_it_will_be_said() -> None:
-    ids = torch.tensor(
-        [[TEXT, 9, 9, 9, PROMPT, 50, 50, AUDIO, 50, 50], [TEXT, 9, AUDIO, 50, 50, 50, 50, PAD, PAD, PAD]]
-    )
-    durations = Durations(usual=2.0, silence=4.0, symbols={".": 6.0})
-    pacing = Pacing(config(text=TextConfig("characters", paced=True), durations=durations))
-    dot = SPECIALS + symbols_of(TextConfig("characters")).index(".")
-    ids[0, 2] = dot
-    places = pacing(ids[:, None], torch.tensor([1.0, 0.5]))
-    assert places[0].tolist() == [2, 3, 7, 11, -4, -3, -2, -1, 0, 1]
-    assert places[1, :7].tolist() == [1, 1.5, -1, 0, 1, 2, 3]
-    assert pacing(ids[:, None], torch.ones(2), period=2)[0, -3:].tolist() == [-0.5, 0, 0.5]
-    # Of 4 + 2 + 6 + 2 frames there are 2; of 4 + 2 there are 4.
-    stretched = pacing(ids[:, None])
-    assert stretched[:, 1].tolist() == pytest.approx([3 * 2 / 14, 3 * 4 / 6])
-
-
 def test_durations_are_found_that_explain_how_long_clips_are() -> None:
     text = TextConfig("characters")
     truth = {"a": 6.0, "t": 2.0, ".": 10.0}
@@ -69,17 +55,22 @@ def test_durations_are_found_that_explain_how_long_clips_are() -> None:
     assert expected_frames(read("aq", text), known) == pytest.approx(1100 + found.usual, rel=0.05)
 
 
-def test_the_pace_decides_where_the_text_is_looked_for() -> None:
-    codes, found = torch.randint(16, (1, 12)), []
-    for usual in (1.0, 4.0):
-        durations = Durations(usual=usual)
-        model = autoregressive(codebooks=1, text=TextConfig("characters", paced=True), durations=durations)
-        made = example(model.vocabulary, model.pattern, codes, text=[3, 1, 2])
-        found.append(model(made.ids[None]))
-    assert not torch.allclose(found[0], found[1], atol=1e-3)
-    told = model(made.ids[None].expand(2, -1, -1), pace=torch.tensor([0.25, 1.0]))  # each row its own
-    assert torch.allclose(told, torch.cat(found), atol=1e-6)
-    with pytest.raises(ConfigError, match="paced"):
+def test_what_is_said_matters_from_its_first_frame_on() -> None:
+    model = autoregressive(codebooks=1, text=ALIGNED)
+    assert model.reader is not None
+    script = write_script(model.vocabulary, [3, 1, 2], np.array([1, 4, 3, 2, 2]))
+    made = example(model.vocabulary, model.pattern, torch.randint(16, (1, 12)), prompt=torch.tensor([[5, 6]]))
+    place = grid_places(script, 4, made.ids.shape[1], model.pattern.period)[None]
+    found = []
+    for text in (script.text, script.text.clone()):
+        if found:
+            text[2] += 1  # the symbol said in frames 5, 6 and 7
+        said = model.reader.said(model.reader(text[None]), place)
+        found.append(model(made.ids[None], said=said))
+    alike = torch.isclose(found[0], found[1], atol=1e-6).all(-1)[0]
+    assert not bool(alike[3 + 5])
+    assert bool(alike[:3].all()), "a prompt says other words"
+    with pytest.raises(ConfigError, match="aligned"):
         export_llama(model, "unused")
 
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TableInfo, TokenItem, read_table, write_shard
 from xcodec.lm.checkpoint import load
-from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PROMPT
+from xcodec.lm.text import read
+from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PROMPT, TEXT
 from xcodec.settings import ConfigError
 from xcodec.train.config import is_language_model, read_run
 from xcodec.train.lm import LMTrainer, run
@@ -31,10 +32,12 @@ SIZES = {"width": 16, "layers": 1, "heads": 2, "inner": 24, "dropout": 0.1}
 MODELS: dict[str, dict[str, Any]] = {
     "ar": {"codebooks": 1, "text": {"front_end": "characters"}},
     "nar": {"codebooks": 3, "refines": True, "text": {"front_end": "characters"}},
+    "aligned": {"codebooks": 1, "text": {"front_end": "characters", "aligned": True}},
+    "aligned-nar": {"codebooks": 3, "refines": True, "text": {"front_end": "characters", "aligned": True}},
     "music": {"codebooks": 3, "pattern": "delay"},
     "sound": {"codebooks": 2, "captions": {"width": 8}},
 }
-TASKS = {"ar": "speech", "nar": "speech", "music": "music", "sound": "sound"}
+TASKS = {kind: kind if kind in ("music", "sound") else "speech" for kind in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +126,9 @@ def test_every_task_learns_and_reports_each_codebook(configure: Any, kind: str) 
     lines = log(config)
     told = [line for line in lines if "total" in line]
     assert told[-1]["total"] < 0.75 * told[0]["total"]
-    codebook = 2 if kind == "nar" else 1
+    codebook = 2 if kind.endswith("nar") else 1
     assert told[-1][f"accuracy/{codebook}"] > told[0][f"accuracy/{codebook}"]
-    assert ("accuracy/1" in told[-1]) == (kind != "nar"), "the first codebook is given to the second stage"
+    assert ("accuracy/1" in told[-1]) == (not kind.endswith("nar")), "the first codebook is given to the second stage"
     held_out = [line for line in lines if "valid/total" in line]
     assert held_out[-1][f"valid/perplexity/{codebook}"] < 16
     model = load(config.folder / "model")
@@ -135,7 +138,7 @@ def test_every_task_learns_and_reports_each_codebook(configure: Any, kind: str) 
         assert model.config.durations.usual == pytest.approx(10)
 
 
-@pytest.mark.parametrize("kind", ["ar", "nar"])
+@pytest.mark.parametrize("kind", ["ar", "nar", "aligned", "aligned-nar"])
 def test_stopped_and_resumed_it_ends_with_the_same_weights(configure: Any, kind: str) -> None:
     whole = configure(kind, "steps=12", "accumulation=2", name="whole", ema=0.9)
     run(whole)
@@ -271,6 +274,27 @@ def test_music_is_cut_to_length(configure: Any, table: Path) -> None:
     made = examples(configure("music"), table)
     assert made.batch([0], 0, seed=0).labels.shape[-1] == 100 + 2
     assert END not in made.batch([0], 0, seed=0).labels
+
+
+def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> None:
+    made = examples(configure("aligned", "data.unconditional_share=0", "data.prompt_share=1"), table)
+    made.align(made.learn_alignment())
+    right = total = 0
+    for number in range(20):
+        batch = made.batch([number, number + 1], number, seed=0)
+        assert batch.text is not None
+        assert batch.place is not None
+        assert batch.lasts is not None
+        assert TEXT not in batch.ids, "the text does not stand before the codes"
+        for row in range(2):
+            asked = (batch.labels[row, 0] != IGNORED) & (batch.labels[row, 0] != END)
+            assert (batch.place[row][~asked & (batch.ids[row, 0] == PROMPT)] < 0).all()
+            codes = batch.labels[row, 0][asked] - made.vocabulary.first_code(0)
+            said = batch.text[row][batch.place[row][asked].long()]
+            heard = made.vocabulary.text(torch.tensor(read("abcd", made.model.text)))[codes]  # type: ignore[arg-type]
+            right, total = right + int((said == heard).sum()), total + len(codes)
+            assert batch.lasts[row].sum() == len(codes)
+    assert right / total > 0.95
 
 
 def test_clips_that_cannot_be_used_are_counted_or_refused(configure: Any, table: Path) -> None:

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec.codec.model import XCodec
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
 from xcodec.lm.config import TextConfig
-from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, likeliest_pace, refine
-from xcodec.lm.model import AutoregressiveLM, RefiningLM, is_paced
-from xcodec.lm.pace import expected_frames
+from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, refine
+from xcodec.lm.durations import expected_frames
+from xcodec.lm.model import AutoregressiveLM, RefiningLM
+from xcodec.lm.reading import Script, whole_frames, write_script
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context
 from xcodec.lm.text import read
@@ -27,8 +30,8 @@ VOICE_SECONDS = 3.0
 """How much of a prompt without a transcript is used; the models are trained on prompts up to this length."""
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+")
-PACES = tuple(1.25 ** (step / 5) for step in range(-5, 6))
-"""How slowly a beginning may have been spoken that is to be continued."""
+SLOWEST, FASTEST = 2.0, 0.5
+"""How long symbols may last in a beginning that is to be continued, times what is usual."""
 LONGEST_SENTENCE = 200
 """Characters. Models learn from clips of some seconds, and babble beyond."""
 
@@ -57,7 +60,7 @@ class SpeechOptions:
     guidance: float = 1.0
     """How much the text is stressed; 1 is not at all, and needs half the time."""
     speed: float = 1.0
-    """2 speaks twice as fast as is usual in the training data, or as what is continued. Models of paced text only."""
+    """2 speaks twice as fast as is usual in the training data, or as what is continued. Models of aligned text only."""
     refine: bool = True
     """False stops after the first codebook, to hear what the first stage alone can do."""
 
@@ -134,36 +137,56 @@ class SpeechGenerator:
             levels = self.codec.quantizer.first(self.second.config.codebooks)
             vectors = [level.codebook.vectors for level in levels]
         return refine(
-            self.second, self._read(sentence, voice), prompt, first[:1], options.refining, seed, begun, vectors
+            self.second,
+            self._read(sentence, voice),
+            prompt,
+            first[:1],
+            options.refining,
+            seed,
+            begun,
+            vectors,
+            self.script(sentence, voice, options),
         )
+
+    def script(self, sentence: str, voice: Voice | None, options: SpeechOptions) -> Script | None:
+        """What is to be said in each frame, those of a beginning included; None where the text is not aligned."""
+        model = self.first
+        if options.speed <= 0:
+            raise GenerateError(f"speed must be positive, not {options.speed:g}")
+        if model.reader is None or model.timing is None or model.aligner is None:
+            if options.speed != 1:
+                raise GenerateError("this model's text is not aligned: it speaks at the speed that it learnt")
+            return None
+        text = self._read(sentence, voice)
+        usual = _usual_durations(model, text)
+        begun = None if voice is None or voice.text is None else voice.codes
+        if begun is None or not begun.shape[1]:
+            return write_script(model.vocabulary, text, whole_frames(usual / options.speed))
+        (said,) = model.aligner([text], [begun.cpu().numpy()], begun=True)
+        return write_script(model.vocabulary, text, _continued(torch.from_numpy(said), usual, options.speed))
 
     def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
         """Samples of the first codebook, likeliest first."""
         return generate(self.first, self._request(sentence, voice, options, seed))
 
     def _request(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Request:
-        model, symbols = self.first, self._read(sentence, voice)
+        model, script = self.first, self.script(sentence, voice, options)
+        symbols = self._read(sentence, voice) if script is None else None
         prompt, begun = _parts(voice, model.config.codebooks)
-        told = context(model.vocabulary, model.pattern, symbols, prompt)
-        pace = 1.0
-        if options.speed <= 0:
-            raise GenerateError(f"speed must be positive, not {options.speed:g}")
-        if is_paced(model.config):
-            if begun.shape[1]:
-                pace = likeliest_pace(model, told, begun, PACES)
-            pace /= options.speed
-        elif options.speed != 1:
-            raise GenerateError("this model's text is not paced: it speaks at the speed that it learnt")
+        if script is None:
+            length = limits(expected_frames(read(sentence, self.text), model.config))
+        else:
+            length = Limits(max(1, script.frames - begun.shape[1]), max(1, script.frames - begun.shape[1]))
         return Request(
-            told,
+            context(model.vocabulary, model.pattern, symbols, prompt),
             begun,
-            limits(pace * expected_frames(read(sentence, self.text), model.config)),
+            length,
             options.sampling,
             seed,
             options.samples,
             guidance=options.guidance,
             unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
-            pace=pace,
+            script=script,
         )
 
     def _read(self, sentence: str, voice: Voice | None) -> list[int]:
@@ -178,6 +201,34 @@ def _parts(voice: Voice | None, codebooks: int) -> tuple[Tensor | None, Tensor]:
     if voice.text is None:
         return voice.codes[:codebooks], torch.zeros(codebooks, 0, dtype=torch.int64)
     return None, voice.codes[:codebooks]
+
+
+@torch.inference_mode()
+def _usual_durations(model: AutoregressiveLM, text: list[int]) -> Tensor:
+    """How many frames each symbol usually lasts: float [len(text) + 2], with the silence before and after."""
+    assert model.reader is not None
+    assert model.timing is not None
+    blank = write_script(model.vocabulary, text, np.zeros(len(text) + 2, np.int64))
+    device = next(model.parameters()).device
+    return model.timing(model.reader(blank.text[None].to(device)))[0].float().cpu()
+
+
+def _continued(said: Tensor, usual: Tensor, speed: float) -> NDArray[np.int64]:
+    """Durations of a text of which a beginning was said: what it took, and the rest at the pace of the beginning.
+
+    Args:
+        said: int64 [T], frames of each symbol in the beginning.
+        usual: float [T], frames that each usually lasts.
+        speed: of the rest, times that of the beginning.
+    """
+    last = int(said.nonzero()[-1])
+    rest = usual.clone()
+    if last > 1:  # the silence before says nothing of the pace, nor does a symbol that may not be over
+        rest *= (said[1:last].sum() / usual[1:last].sum()).clamp(FASTEST, SLOWEST)
+    rest /= speed
+    rest[:last] = 0
+    rest[last] = (rest[last] - said[last]).clamp(min=0)
+    return said.numpy() + whole_frames(rest)
 
 
 def limits(expected: float) -> Limits:

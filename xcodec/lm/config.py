@@ -65,10 +65,10 @@ class TextConfig:
     """``espeak`` (phonemes, by espeak-ng) or ``characters``."""
     language: str = "en-us"
     """For espeak-ng."""
-    paced: bool = False
-    """Symbols of the text stand on the clock of the codes, where by their usual durations their sound will be. What is
-    to be read is then near what is being said from the first step of training on, and how long the whole will be is
-    told (see `pace.py`). Llama numbers positions one by one, so such a model cannot be exported as one."""
+    aligned: bool = False
+    """Clips are aligned with their texts before training, and every frame is told which symbol it says (`reading.py`);
+    the text does not stand before the codes then. Llama knows no such thing, so such a model cannot be exported as one.
+    """
 
     def __post_init__(self) -> None:
         require(self.front_end in FRONT_ENDS, f"text.front_end is {self.front_end!r}; known: {', '.join(FRONT_ENDS)}")

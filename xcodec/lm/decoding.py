@@ -12,6 +12,7 @@ from torch import Tensor
 from xcodec.settings import require
 
 from .model import AutoregressiveLM, RefiningLM
+from .reading import Script, frame_places, grid_places
 from .sampling import Sampling, draw, guided
 from .sequences import Refinement, refinement
 from .transformer import KVCache
@@ -51,8 +52,8 @@ class Request:
     unconditional: Tensor | None = None
     """int64 [S, L]: the context without what guidance is to stress; of the same length. The context itself, if what is
     stressed is ``condition``."""
-    pace: float | None = None
-    """Of a text that is paced, times its usual durations; null: 1."""
+    script: Script | None = None
+    """Of aligned text: what is said in each frame, those of ``begun`` included."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,10 @@ class _Loop:
         like = next(model.parameters())
         self.cache = KVCache(model.config.transformer, rows, positions, like) if cached else None
         self.seen: Tensor | None = None
+        self.said = self._said(positions) if request.script is not None else None
+        """[rows, L, D], of all positions there may be."""
+        self.position = 0
+        """Of the next one."""
 
     @torch.inference_mode()
     def run(self) -> Iterator[NewFrame]:
@@ -188,10 +193,22 @@ class _Loop:
             conditioned = torch.ones(condition.shape[:2], dtype=torch.bool, device=self.device)
             if self.guide:
                 conditioned[self.request.samples :] = False
-        pace = None
-        if self.request.pace is not None:
-            pace = torch.full((len(ids),), self.request.pace, device=self.device)
-        return self.model(ids, condition, conditioned, self.cache, pace)[:, -1]
+        first = 0 if self.cache is None else self.position
+        self.position = first + ids.shape[2]
+        said = None if self.said is None else self.said[:, first : self.position]
+        return self.model(ids, condition, conditioned, self.cache, said)[:, -1]
+
+    @torch.inference_mode()
+    def _said(self, positions: int) -> Tensor:
+        script, reader = self.request.script, self.model.reader
+        assert script is not None
+        assert reader is not None
+        place = grid_places(script, self.request.context.shape[1], positions, self.model.pattern.period)
+        texts = [script.text] * self.request.samples
+        if self.guide:
+            texts += [script.without_text().text] * self.request.samples
+        states = reader(torch.stack(texts).to(self.device))
+        return reader.said(states, place.to(self.device).expand(len(texts), -1))
 
     def _say(self, states: Tensor, ids: Tensor, stream: int, codebook: int, frame: int) -> Tensor:
         """Draw one code of each sample; writes it into ``codes`` and ``ids`` and gives its log-likelihood [N]."""
@@ -219,28 +236,6 @@ class _Loop:
 
 
 @torch.inference_mode()
-def likeliest_pace(model: AutoregressiveLM, context: Tensor, begun: Tensor, paces: Sequence[float]) -> float:
-    """At which of some paces the text was most likely being read when something was said.
-
-    Args:
-        model: of paced text, in evaluation mode.
-        context: int64 [S, L], as in :class:`Request`.
-        begun: codes [K, F] that were said; F at least 1.
-        paces: times the usual durations.
-    """
-    said = model.pattern.arrange(model.vocabulary.codes(begun), PAD)  # [S, l]
-    ids = torch.cat([context, said], dim=1).to(next(model.parameters()).device)
-    rows = ids.expand(len(paces), -1, -1)
-    states = model(rows, pace=torch.tensor(list(paces), device=ids.device))[:, context.shape[1] - 1 : -1]
-    total = torch.zeros(len(paces), device=ids.device)
-    for stream, right in enumerate(ids[:, context.shape[1] :]):
-        asked = right != PAD
-        scores = model.logits(states[:, asked], stream).float().log_softmax(-1)  # [n, l, V]
-        total += scores.gather(2, right[asked].expand(len(paces), -1)[:, :, None]).sum((1, 2))
-    return paces[int(total.argmax())]
-
-
-@torch.inference_mode()
 def refine(
     model: RefiningLM,
     text: list[int],
@@ -250,6 +245,7 @@ def refine(
     seed: int = 0,
     begun: Tensor | None = None,
     vectors: Sequence[Tensor] | None = None,
+    script: Script | None = None,
 ) -> Tensor:
     """Add the higher codebooks to the first.
 
@@ -266,6 +262,7 @@ def refine(
         seed: of the draws.
         begun: codes [K, f], what was said before ``first``, if something was.
         vectors: of each codebook, what its codes stand for: [N, D].
+        script: of aligned text: what is said in each frame, those of ``begun`` included.
 
     Returns:
         int64 [K, F].
@@ -279,9 +276,15 @@ def refine(
     if begun is not None:
         codes[:, :given] = begun
     codes[0, given:] = first[0]
+    said = None
     for level in range(1, codebooks):
-        asked: Refinement = refinement(model.vocabulary, text, prompt, codes, level, given)
-        logits = model(asked.ids[None].to(device), asked.asked[None].to(device), torch.tensor([level], device=device))
+        asked: Refinement = refinement(model.vocabulary, None if script else text, prompt, codes, level, given)
+        ids, wanted = asked.ids[None].to(device), asked.asked[None].to(device)
+        if script is not None and said is None:
+            assert model.reader is not None
+            place = frame_places(script, ids.shape[2] - codes.shape[1], ids.shape[2]).to(device)
+            said = model.reader.said(model.reader(script.text[None].to(device)), place[None])
+        logits = model(ids, wanted, torch.tensor([level], device=device), said)
         if vectors is None:
             codes[level, given:] = draw(logits, sampling, generator).cpu()
         else:

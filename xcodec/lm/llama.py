@@ -36,8 +36,8 @@ def to_llama(model: AutoregressiveLM) -> Any:
 
     if model.pattern.width > 1 or model.config.captions is not None:
         raise ConfigError("only a model with one stream and without captions is a Llama")
-    if model.config.text is not None and model.config.text.paced:
-        raise ConfigError("text.paced: the model's positions are not numbered one by one, as Llama's are")
+    if model.config.text is not None and model.config.text.aligned:
+        raise ConfigError("text.aligned: the model is told frame by frame what to say, which Llama is not")
     own = model.config.transformer
     config = LlamaConfig(
         vocab_size=model.vocabulary.size,

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .align import Aligner
 from .config import LMConfig
-from .pace import Pacing
+from .reading import Reader, Timing
 from .transformer import KVCache, Transformer
 from .vocabulary import IGNORED, PAD, Vocabulary, pattern_of
 
@@ -52,7 +53,9 @@ class AutoregressiveLM(nn.Module):
         for head in heads:
             nn.init.normal_(head.weight, std=0.02)
         self.heads = nn.ModuleList(heads)
-        self.pacing = Pacing(config) if is_paced(config) else None
+        self.reader = self.timing = self.aligner = None
+        if is_aligned(config):
+            self.reader, self.timing, self.aligner = Reader(config), Timing(width), Aligner(config)
         if config.captions is not None:
             self.from_condition = nn.Linear(config.captions.width, width)
             self.no_condition = nn.Parameter(torch.zeros(width))
@@ -63,7 +66,7 @@ class AutoregressiveLM(nn.Module):
         condition: Tensor | None = None,
         conditioned: Tensor | None = None,
         cache: KVCache | None = None,
-        pace: Tensor | None = None,
+        said: Tensor | None = None,
     ) -> Tensor:
         """States of the positions of a grid, each of which tells what comes next.
 
@@ -72,32 +75,20 @@ class AutoregressiveLM(nn.Module):
             condition: [B, P, C], embeddings of a caption, which are put before the first position.
             conditioned: bool [B, P], where there is one; elsewhere a learnt vector stands instead. All by default.
             cache: of what came before; it is extended.
-            pace: [B], for paced text: times the usual durations of its symbols; 1 by default.
+            said: [B, L, D], of aligned text: what is said next at each position (see :meth:`Reader.said`).
 
         Returns:
             [B, L, D].
         """
         x = self.embedding(ids)
+        if said is not None:
+            x = x + said
         if condition is not None:
             given = self.from_condition(condition)
             if conditioned is not None:
                 given = torch.where(conditioned[:, :, None], given, self.no_condition)
             x = torch.cat([given, x], dim=1)
-        return self.transformer(x, cache, positions=self._positions(ids, cache, pace))[:, x.shape[1] - ids.shape[2] :]
-
-    def _positions(self, ids: Tensor, cache: KVCache | None, pace: Tensor | None) -> Tensor | None:
-        """Where the positions of a grid stand, [B, L], if not one after the other."""
-        if self.pacing is None:
-            return None
-        if cache is not None and cache.clock is not None:
-            steps = torch.arange(1, ids.shape[2] + 1, device=ids.device) / self.pattern.period
-            positions = cache.clock[:, None] + steps
-        else:
-            usual = torch.ones(len(ids), device=ids.device)
-            positions = self.pacing(ids, usual if pace is None else pace, self.pattern.period)
-        if cache is not None:
-            cache.clock = positions[:, -1]
-        return positions
+        return self.transformer(x, cache)[:, x.shape[1] - ids.shape[2] :]
 
     def logits(self, states: Tensor, stream: int) -> Tensor:
         """[..., D] -> [..., vocabulary]."""
@@ -109,7 +100,7 @@ class AutoregressiveLM(nn.Module):
         labels: Tensor,
         condition: Tensor | None = None,
         conditioned: Tensor | None = None,
-        pace: Tensor | None = None,
+        said: Tensor | None = None,
     ) -> list[Prediction]:
         """What each codebook's predictions were worth.
 
@@ -118,9 +109,9 @@ class AutoregressiveLM(nn.Module):
             labels: int64 [B, S, L]: what should come next at each position of each stream, or ``IGNORED``.
             condition: see :meth:`forward`.
             conditioned: likewise.
-            pace: likewise.
+            said: likewise.
         """
-        states = self(ids, condition, conditioned, pace=pace)
+        states = self(ids, condition, conditioned, said=said)
         found = []
         for stream in range(ids.shape[1]):
             asked = labels[:, stream] != IGNORED
@@ -139,9 +130,9 @@ class RefiningLM(nn.Module):
         self.embedding = Embedding(config.codebooks, self.vocabulary.size, width)
         self.transformer = Transformer(config.transformer, causal=False, levels=levels)
         self.heads = nn.Parameter(torch.randn(levels, config.codec.codebook_size, width) * 0.02)
-        self.pacing = Pacing(config) if is_paced(config) else None
+        self.reader = Reader(config) if is_aligned(config) else None
 
-    def forward(self, ids: Tensor, asked: Tensor, level: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, asked: Tensor, level: Tensor, said: Tensor | None = None) -> Tensor:
         """Logits of codebook ``level`` (1 … K-1) at some positions.
 
         Args:
@@ -149,13 +140,16 @@ class RefiningLM(nn.Module):
                 where all streams are is padding.
             asked: bool [B, L], n of them true.
             level: int64 [B].
+            said: [B, L, D], of aligned text: what each position says (see :meth:`Reader.said`).
 
         Returns:
             [n, codebook size], row after row.
         """
         present = (ids != PAD).any(dim=1)
-        positions = self.pacing(ids) if self.pacing is not None else None
-        states = self.transformer(self.embedding(ids), present=present, level=level - 1, positions=positions)
+        x = self.embedding(ids)
+        if said is not None:
+            x = x + said
+        states = self.transformer(x, present=present, level=level - 1)
         of_row = level[:, None].expand_as(asked)[asked] - 1
         wanted = states[asked]
         logits = wanted.new_zeros(len(wanted), self.heads.shape[1])
@@ -189,9 +183,9 @@ class Prediction:
 CodeLM = AutoregressiveLM | RefiningLM
 
 
-def is_paced(config: LMConfig) -> bool:
-    """Whether symbols of the text stand where they are said; see `TextConfig.paced`."""
-    return config.text is not None and config.text.paced
+def is_aligned(config: LMConfig) -> bool:
+    """Whether the text is told frame by frame; see `TextConfig.aligned`."""
+    return config.text is not None and config.text.aligned
 
 
 def build_model(config: LMConfig) -> CodeLM:

@@ -1,6 +1,6 @@
 """How text, prompt and codes become one sequence of integers; the same for training and for generating.
 
-    speech     TEXT ðɪs … [PROMPT codes of the same voice saying something else] AUDIO codes END
+    speech     [TEXT ðɪs …] [PROMPT codes of the same voice saying something else] AUDIO codes END
     music      AUDIO codes [END]
     sound      (embedding of the caption) AUDIO codes END
 
@@ -41,7 +41,7 @@ def context(
     Args:
         vocabulary: of the model.
         pattern: of the model.
-        text: indices of symbols.
+        text: indices of symbols; none where there is none, or it is told frame by frame.
         prompt: codes [K, F] of the voice.
         without_text: each symbol is replaced by NOTHING: what guidance compares with.
     """
@@ -110,13 +110,13 @@ class Refinement:
 
 
 def refinement(
-    vocabulary: Vocabulary, text: Sequence[int], prompt: Tensor | None, codes: Tensor, level: int, given: int = 0
+    vocabulary: Vocabulary, text: Sequence[int] | None, prompt: Tensor | None, codes: Tensor, level: int, given: int = 0
 ) -> Refinement:
     """Text, all codes of the prompt, and those codes of the frames that lie below ``level``.
 
     Args:
         vocabulary: of the model.
-        text: indices of symbols.
+        text: indices of symbols; none where it is told frame by frame.
         prompt: codes [K, F] of the voice, all codebooks.
         codes: [K, F] of which the first ``level`` codebooks count.
         level: the codebook to be told next, from 1 on.
@@ -127,11 +127,13 @@ def refinement(
     def special(token: int) -> Tensor:
         return torch.tensor([token] + [PAD] * (codebooks - 1))[:, None]
 
-    symbols = torch.full((codebooks, len(text)), PAD)
-    symbols[0] = vocabulary.text(torch.tensor(list(text), dtype=torch.int64))
     known = vocabulary.codes(codes)
     known[level:, given:] = PAD
-    parts = [special(TEXT), symbols]
+    parts = []
+    if text is not None:
+        symbols = torch.full((codebooks, len(text)), PAD)
+        symbols[0] = vocabulary.text(torch.tensor(list(text), dtype=torch.int64))
+        parts += [special(TEXT), symbols]
     if prompt is not None and prompt.shape[1]:
         parts += [special(PROMPT), vocabulary.codes(prompt)]
     parts += [special(AUDIO), known]

@@ -30,8 +30,6 @@ class KVCache:
         self.values = like.new_zeros(shape)
         self.length = 0
         """Positions that are in it."""
-        self.clock: Tensor | None = None
-        """Where the last of them stands, [B], for a model whose positions are not simply numbered."""
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put those of new positions [B, H, l, D/H] of one layer behind the old ones; gives all of them.
@@ -53,11 +51,11 @@ class KVCache:
 class RMSNorm(nn.Module):
     """Scale to unit mean square, times a gain per channel, which may depend on a level."""
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, width: int, levels: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(levels, width))
 
-    def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """[B, L, D] and int64 [B] -> [B, L, D]."""
         gain = self.weight[0] if level is None else self.weight[level][:, None]
         return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * gain
@@ -154,23 +152,20 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         present: Tensor | None = None,
         level: Tensor | None = None,
-        positions: Tensor | None = None,
     ) -> Tensor:
         """Args:
             x: [B, L, D]; with a cache, the positions after those that are in it.
             cache: for a causal one; it is extended.
             present: bool [B, L], False where a bidirectional one must not look, because it is padding.
             level: int64 [B], whose gains the norms of a row use.
-            positions: float [B, L], where each stands; numbered one by one by default.
 
         Returns:
             [B, L, D].
         """
-        if positions is None:
-            start = cache.length if cache is not None else 0
-            positions = torch.arange(start, start + x.shape[1], device=x.device)[None]
-        turns = positions[:, None, :, None].float() * self.speeds  # type: ignore[operator]
-        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [B or 1, 1, L, D/H/2] each
+        start = cache.length if cache is not None else 0
+        positions = torch.arange(start, start + x.shape[1], device=x.device)
+        turns = positions[:, None].float() * self.speeds  # type: ignore[operator]
+        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [L, D/H/2] each
         mask = None if present is None else present[:, None, None, :]  # (B, L) -> (B, H, L, L) by broadcast
         for number, layer in enumerate(self.layers):
             x = layer(x, level, angles, mask, cache, number)

@@ -55,14 +55,22 @@ class Listener:
         frames = codes.shape[1]
         begun = min(self.examples.prompt[0], frames // 2)
         if isinstance(model, RefiningLM):
-            made = refine(model, clip.text, codes[:, :begun], codes[:1, begun:])
+            script = self.examples.scripts[index] if self.examples.scripts else None
+            made = refine(model, clip.text, None, codes[:1, begun:], begun=codes[:, :begun], script=script)
         else:
             condition = None
             if model.config.captions is not None:
                 condition, begun = self.examples.embedded[clip.item.text or ""][0], 0
-            before = context(model.vocabulary, model.pattern, clip.text if model.config.text is not None else None)
+            script = self.examples.scripts[index] if self.examples.scripts else None
+            text = clip.text if model.config.text is not None and script is None else None
+            before = context(model.vocabulary, model.pattern, text)
             request = Request(
-                before, codes[:, :begun], Limits(max(1, frames - begun)), Sampling(top_p=0.9), condition=condition
+                before,
+                codes[:, :begun],
+                Limits(max(1, frames - begun)),
+                Sampling(top_p=0.9),
+                condition=condition,
+                script=script,
             )
             made = generate(model, request)[0].codes.cpu()
         whole = torch.cat([codes[:, :begun], made], dim=1)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from xcodec.data.token_batches import LengthBuckets
 from xcodec.data.token_table import read_table
+from xcodec.lm.align import Aligner
 from xcodec.lm.captions import CaptionEncoder
 from xcodec.lm.checkpoint import load, save
-from xcodec.lm.model import CodeLM, RefiningLM, build_model
+from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model, is_aligned
 from xcodec.lm.vocabulary import IGNORED
 from xcodec.settings import ConfigError
 
@@ -28,6 +29,9 @@ from .lm_examples import Examples, LMBatch
 from .progress import Reporter, sum_of_ranks
 from .run import Run, find_checkpoint
 from .validate import Validation
+
+TIMING = 0.1
+"""Weight of the durations in the loss."""
 
 
 class Objective(nn.Module):
@@ -41,26 +45,42 @@ class Objective(nn.Module):
         """One pass.
 
         Returns:
-            ``loss``, the mean cross entropy of all tokens asked for, in nats; and ``counted`` [K, 3]: for each
+            ``loss``, the mean cross entropy of all tokens asked for, in nats, and, if it is a first stage that is told
+            its text frame by frame, a little of that of the durations of symbols; and ``counted`` [K, 3]: for each
             codebook the summed cross entropy, how many tokens were rightly thought the likeliest, and of how many.
         """
-        logits, right, codebook = self._predictions(batch)
+        symbols = said = None
+        if self.model.reader is not None:
+            assert batch.place is not None
+            symbols = self.model.reader(batch.text)
+            said = self.model.reader.said(symbols, batch.place)
+        logits, right, codebook = self._predictions(batch, said)
         nats = F.cross_entropy(logits.float(), right, reduction="none")
         scores = torch.stack([nats.detach(), (logits.argmax(-1) == right).float(), torch.ones_like(nats)], dim=1)
         counted = scores.new_zeros(self.model.config.codebooks, 3)
         coded = codebook >= 0  # END is learnt, but is no code
         counted.index_add_(0, codebook[coded], scores[coded])
-        return {"loss": nats.mean(), "counted": counted}
+        loss = nats.mean()
+        if isinstance(self.model, AutoregressiveLM) and symbols is not None:
+            loss = loss + TIMING * self._timing(self.model, symbols, batch)
+        return {"loss": loss, "counted": counted}
 
-    def _predictions(self, batch: LMBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _timing(self, model: AutoregressiveLM, symbols: Tensor, batch: LMBatch) -> Tensor:
+        """How badly it is told how long symbols last."""
+        assert model.timing is not None
+        assert batch.text is not None
+        assert batch.lasts is not None
+        return model.timing.loss(symbols, batch.text, batch.lasts)
+
+    def _predictions(self, batch: LMBatch, said: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [n, V], what was right [n], and of which codebook it is [n] (negative for END)."""
         model = self.model
         if isinstance(model, RefiningLM):
             assert batch.level is not None
             asked = batch.labels != IGNORED
             level = batch.level[:, None].expand_as(asked)[asked]
-            return model(batch.ids, asked, batch.level), batch.labels[asked], level
-        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned, batch.pace)
+            return model(batch.ids, asked, batch.level, said), batch.labels[asked], level
+        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned, said)
         vocabulary = model.vocabulary
         codebooks = []
         for stream, each in enumerate(found):
@@ -104,9 +124,7 @@ class LMTrainer(Run[LMBatch]):
         data = config.data
         if not data.table:
             raise ConfigError("data.table is empty: name the folder that xcodec tokenize made")
-        table = read_table(
-            data.table, domains=config.domains, sources=data.sources, codebooks=config.model.get("codebooks", 1)
-        )
+        table = read_table(data.table, domains=config.domains, sources=data.sources, codebooks=config.codebooks_read)
         facts = facts_of(table.info)
         model_config = config.language_model(facts)
         captions = None
@@ -123,15 +141,28 @@ class LMTrainer(Run[LMBatch]):
         self.buckets = LengthBuckets(self.examples.lengths, data.batch_positions, config.seed)
         torch.manual_seed(config.seed)
         model = build_model(model_config)
+        if is_aligned(model_config):
+            self._align(model)
         self.trainable = dict(model.named_parameters())
         self.objective, self.optimizer = self.accelerator.prepare(Objective(model), self._adamw(model))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
         self.listener: Listener | None = None
 
+    def _align(self, model: CodeLM) -> None:
+        """Find out what each frame says, and let a model that continues recordings know how that is found out."""
+        self.accelerator.print("aligning clips with their texts")
+        aligner = self.examples.learn_alignment()
+        for examples in (self.examples, self.validation):
+            if examples is not None:
+                examples.align(aligner)
+        if isinstance(model, AutoregressiveLM):
+            assert isinstance(model.aligner, Aligner)
+            model.aligner.load_state_dict(aligner.state_dict())
+
     def _adamw(self, model: nn.Module) -> torch.optim.AdamW:
         """Only matrices decay; gains and embeddings are not to be small."""
         config = self.config.optimizer
-        decays = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+        decays = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d)}
         groups = [
             {"params": [p for p in model.parameters() if id(p) in decays], "weight_decay": config.weight_decay},
             {"params": [p for p in model.parameters() if id(p) not in decays], "weight_decay": 0.0},

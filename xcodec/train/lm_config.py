@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcodec.data.token_table import TableInfo
+from xcodec.lm.align import CODEBOOKS as ALIGNED_BY
 from xcodec.lm.config import CodecFacts, LMConfig
 from xcodec.settings import require
 
@@ -78,6 +79,12 @@ class LMTrainConfig(RunConfig):
         """The model to train, on the codes of a codec."""
         longest = round(self.data.max_seconds * codec.frame_rate)
         return LMConfig.from_dict({**self.model, "codec": vars(codec), "longest": longest})
+
+    @property
+    def codebooks_read(self) -> int:
+        """How many codebooks of the table are needed: those of the model, and those that clips are aligned by."""
+        aligned = (self.model.get("text") or {}).get("aligned", False)
+        return max(self.model.get("codebooks", 1), ALIGNED_BY if aligned else 1)
 
     @property
     def domains(self) -> tuple[str, ...]:

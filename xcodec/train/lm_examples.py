@@ -12,9 +12,12 @@ from torch import Tensor
 
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem
+from xcodec.lm.align import LEARNT_FROM, Aligner
 from xcodec.lm.captions import CaptionEncoder
 from xcodec.lm.config import LMConfig
-from xcodec.lm.pace import expected_frames, measure_durations
+from xcodec.lm.durations import measure_durations
+from xcodec.lm.model import is_aligned
+from xcodec.lm.reading import Script, frame_places, grid_places, write_script
 from xcodec.lm.sequences import example, refinement
 from xcodec.lm.text import TextError, read
 from xcodec.lm.vocabulary import IGNORED, PAD, Vocabulary, pattern_of
@@ -38,8 +41,12 @@ class LMBatch:
     """[B, P, C]: embeddings of captions."""
     conditioned: Tensor | None = None
     """bool [B, P]: which of them count."""
-    pace: Tensor | None = None
-    """[B], for a model that reads text and says one code after the other: times the usual durations."""
+    text: Tensor | None = None
+    """int64 [B, T], for a model of aligned text: the symbols, as in :class:`Script`."""
+    place: Tensor | None = None
+    """[B, L], of aligned text: which symbol each position says; negative where none."""
+    lasts: Tensor | None = None
+    """[B, T], of aligned text: frames of each symbol."""
 
     def to(self, device: torch.device) -> LMBatch:
         """The same elsewhere."""
@@ -54,7 +61,9 @@ class LMBatch:
             moved(self.level),
             moved(self.condition),
             moved(self.conditioned),
-            moved(self.pace),
+            moved(self.text),
+            moved(self.place),
+            moved(self.lasts),
         )
 
 
@@ -107,6 +116,8 @@ class Examples:
             if clip.item.speaker:
                 self.of_speaker[clip.item.speaker].append(index)
         self.embedded = self._embed(captions) if captions is not None else {}
+        self.scripts: list[Script] = []
+        """Of each clip, once it is aligned."""
 
     def _clip(self, item: TokenItem) -> Clip | None:
         if self.is_music:
@@ -128,8 +139,8 @@ class Examples:
         return found
 
     def measure(self) -> LMConfig:
-        """The model, with the durations of symbols in these clips, by which examples are paced from now on."""
-        if self.model.text is not None:
+        """The model, with the durations of symbols in these clips, if it is not told them frame by frame."""
+        if self.model.text is not None and not is_aligned(self.model):
             items = [clip.item for clip in self.clips]
             durations = measure_durations(
                 [clip.text for clip in self.clips],
@@ -139,6 +150,19 @@ class Examples:
             )
             self.model = replace(self.model, durations=durations)
         return self.model
+
+    def learn_alignment(self) -> Aligner:
+        """How texts are said in the codes of these clips."""
+        aligner = Aligner(self.model)
+        some = self.clips[:: -(-len(self.clips) // LEARNT_FROM)]
+        aligner.learn([clip.text for clip in some], [clip.item.codes for clip in some])
+        return aligner
+
+    def align(self, aligner: Aligner) -> None:
+        """Find out what each frame of each clip says. Examples of aligned text need it."""
+        texts = [clip.text for clip in self.clips]
+        durations = aligner(texts, [clip.item.codes for clip in self.clips])
+        self.scripts = [write_script(self.vocabulary, *each) for each in zip(texts, durations, strict=True)]
 
     @property
     def lengths(self) -> list[int]:
@@ -151,7 +175,8 @@ class Examples:
         before = voice + 2 + (max(1, model.captions.tokens) if model.captions is not None else 0)
         said = [min(clip.item.frames, self.most) for clip in self.clips]
         positions = [frames if model.refines else self.pattern.length(frames) for frames in said]
-        return [before + len(clip.text) + length for clip, length in zip(self.clips, positions, strict=True)]
+        texts = [0 if is_aligned(model) else len(clip.text) for clip in self.clips]
+        return [before + text + length for text, length in zip(texts, positions, strict=True)]
 
     def batch(self, indices: Sequence[int], number: int, seed: int) -> LMBatch:
         """Batch ``number`` of the stream, of these clips."""
@@ -194,40 +219,58 @@ class Examples:
             made = example(self.vocabulary, self.pattern, codes)
             return LMBatch(made.ids, made.labels, [], None, condition, there & (not bare))
         prompt = self._voice(index, rng)
+        if is_aligned(self.model):
+            script = self.scripts[index].without_text() if bare else self.scripts[index]
+            made = example(self.vocabulary, self.pattern, codes, None, prompt)
+            before = int((made.labels != IGNORED).any(0).int().argmax()) + 1
+            place = grid_places(script, before, made.ids.shape[1], self.pattern.period)
+            return LMBatch(made.ids, made.labels, [], text=script.text, place=place, lasts=script.lasts)
         made = example(self.vocabulary, self.pattern, codes, clip.text, prompt, without_text=bare)
-        pace = codes.shape[1] / expected_frames(clip.text, self.model)
-        return LMBatch(made.ids, made.labels, [], pace=torch.tensor(pace))
+        return LMBatch(made.ids, made.labels, [])
 
     def _refinement(self, index: int, rng: np.random.Generator) -> LMBatch:
         clip, codes = self.clips[index], self._codes(index)
-        level = int(rng.integers(1, self.model.codebooks))
+        # The lower a level, the more of the sound is in it: the first of them comes up most often.
+        share = 1 / np.arange(1, self.model.codebooks)
+        level = int(rng.choice(np.arange(1, self.model.codebooks), p=share / share.sum()))
         prompt, given = self._voice(index, rng), 0
         if prompt is None:  # as when a recording is continued
             longest = min(self.prompt[1], codes.shape[1] // 2)
             given = int(rng.integers(0, longest + 1))
-        made = refinement(self.vocabulary, clip.text, prompt, codes, level, given)
+        aligned = is_aligned(self.model)
+        made = refinement(self.vocabulary, None if aligned else clip.text, prompt, codes, level, given)
         labels = torch.full((made.ids.shape[1],), IGNORED)
         labels[made.asked] = codes[level, given:]
-        return LMBatch(made.ids, labels, [], torch.tensor(level))
+        batch = LMBatch(made.ids, labels, [], torch.tensor(level))
+        if not aligned:
+            return batch
+        script, positions = self.scripts[index], made.ids.shape[1]
+        return replace(batch, text=script.text, place=frame_places(script, positions - codes.shape[1], positions))
 
 
 def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
     """Rows to a batch, padded at the end."""
-    length = max(row.ids.shape[-1] for row in rows)
 
-    def padded(x: Tensor, value: int) -> Tensor:
-        return torch.nn.functional.pad(x, (0, length - x.shape[-1]), value=value)
+    def padded(values: list[Tensor], value: float) -> Tensor:
+        length = max(x.shape[-1] for x in values)
+        return torch.stack([torch.nn.functional.pad(x, (0, length - x.shape[-1]), value=value) for x in values])
+
+    def together(name: str, value: float) -> Tensor | None:
+        values = [getattr(row, name) for row in rows]
+        return None if values[0] is None else padded(values, value)
 
     def stacked(name: str) -> Tensor | None:
         values = [getattr(row, name) for row in rows]
         return None if values[0] is None else torch.stack(values)
 
     return LMBatch(
-        torch.stack([padded(row.ids, PAD) for row in rows]),
-        torch.stack([padded(row.labels, IGNORED) for row in rows]),
+        padded([row.ids for row in rows], PAD),
+        padded([row.labels for row in rows], IGNORED),
         names,
         stacked("level"),
         stacked("condition"),
         stacked("conditioned"),
-        stacked("pace"),
+        together("text", PAD),
+        together("place", -1.0),
+        together("lasts", 0.0),
     )
