@@ -98,7 +98,7 @@ def speak(
             voice = Voice(begun, text="")
         options = SpeechOptions(refine=False)
         level_one = speaker.say(utterance.text, voice, options, dice)
-        write(first, codec, torch.cat([begun[:1], level_one], dim=1))
+        write(first, codec, torch.cat([begun[: len(level_one)], level_one], dim=1))
         whole = speaker.refine(utterance.text, voice, level_one, options, dice)
         write(both, codec, torch.cat([begun, whole], dim=1))
 

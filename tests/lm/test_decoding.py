@@ -208,6 +208,16 @@ def test_refinement_takes_what_is_nearest_to_the_expected() -> None:
     assert not torch.equal(made, refine(model, TEXT, None, first)), "the likeliest are others"
 
 
+def test_refinement_goes_on_from_two_codebooks() -> None:
+    model = refining()
+    first = torch.randint(16, (2, 6), generator=torch.Generator().manual_seed(1))
+    made = refine(model, TEXT, None, first)
+    assert torch.equal(made[:2], first)
+    asked = refinement(model.vocabulary, TEXT, None, made, 2)
+    logits = model(asked.ids[None], asked.asked[None], torch.tensor([2]))
+    assert torch.equal(logits.argmax(-1), made[2])
+
+
 def test_refinement_is_told_what_each_frame_says() -> None:
     model = refining(text=ALIGNED)
     assert model.reader is not None

@@ -38,7 +38,7 @@ def speech(
     model: Model = None,
     codec: Codec = None,
     seed: Seed = 0,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = 0.7,
     top_k: TopK = 0,
     top_p: TopP = 0.9,
     samples: Samples = 1,
@@ -56,7 +56,7 @@ def speech(
 
     if prompt_text is not None and prompt is None:
         raise GenerateError("--prompt-text says what is said in --prompt, which is not given")
-    sampling = _sampling(temperature, top_k, top_p, repetition_window=25, repetition_share=0.3)
+    sampling = _sampling(temperature, top_k, top_p)
     generator = SpeechGenerator(model or default_model("speech"), load(codec))
     voice = generator.read_voice(prompt, prompt_text) if prompt is not None else None
     options = SpeechOptions(sampling, seed=seed, samples=samples, guidance=guidance, speed=speed)
@@ -123,10 +123,10 @@ def sound(
     _write(out, generator.codec, [generator.make(caption, options)], quiet)
 
 
-def _sampling(temperature: float, top_k: int, top_p: float, **more: float) -> Sampling:
+def _sampling(temperature: float, top_k: int, top_p: float) -> Sampling:
     from xcodec.lm.sampling import Sampling
 
-    return Sampling(temperature, top_k, top_p, **more)  # type: ignore[arg-type]
+    return Sampling(temperature, top_k, top_p)
 
 
 def _write(out: Path, codec: XCodec, codes: Iterable[Tensor], quiet: bool) -> None:

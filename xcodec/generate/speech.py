@@ -51,7 +51,7 @@ class Voice:
 class SpeechOptions:
     """How to speak."""
 
-    sampling: Sampling = field(default_factory=lambda: Sampling(top_p=0.9, repetition_window=25, repetition_share=0.3))
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
     refining: Sampling | None = None
     """Of the second stage. None takes the codes that stand for what is nearest to the expected."""
     seed: int = 0
@@ -62,15 +62,15 @@ class SpeechOptions:
     speed: float = 1.0
     """2 speaks twice as fast as is usual in the training data, or as what is continued. Models of aligned text only."""
     refine: bool = True
-    """False stops after the first codebook, to hear what the first stage alone can do."""
+    """False stops after the first stage, to hear what it can do alone."""
 
 
 class SpeechGenerator:
     """The two models and the codec.
 
     Args:
-        folder: of the models: ``ar`` in it says the first codebook, ``nar``, if it is there, the others. It may also be
-            the first model itself.
+        folder: of the models: ``ar`` in it says the first codebook, or the first few, and ``nar``, if it is there, the
+            others. It may also be the first model itself.
         codec: the one on whose tokens they were trained.
 
     Raises:
@@ -123,12 +123,12 @@ class SpeechGenerator:
                 yield self.say(part, voice, options, options.seed + number)
 
     def say(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Tensor:
-        """One sentence: codes int64 [K, F]; K is 1 where there is no second stage."""
+        """One sentence: codes int64 [K, F]; without a second stage, those of the first."""
         made = self.first_stage(sentence, voice, options, seed)[0].codes.cpu()
         return self.refine(sentence, voice, made, options, seed) if options.refine else made
 
     def refine(self, sentence: str, voice: Voice | None, first: Tensor, options: SpeechOptions, seed: int) -> Tensor:
-        """The second stage: codes int64 [1, F] to [K, F]; without one, and of nothing, as they were."""
+        """The second stage: codes int64 [k, F] to [K, F]; without one, and of nothing, as they were."""
         if self.second is None or not first.shape[1]:
             return first
         prompt, begun = _parts(voice, self.second.config.codebooks)
@@ -140,7 +140,7 @@ class SpeechGenerator:
             self.second,
             self._read(sentence, voice),
             prompt,
-            first[:1],
+            first,
             options.refining,
             seed,
             begun,
@@ -166,7 +166,7 @@ class SpeechGenerator:
         return write_script(model.vocabulary, text, _continued(torch.from_numpy(said), usual, options.speed))
 
     def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
-        """Samples of the first codebook, likeliest first."""
+        """Samples of the first stage, likeliest first."""
         return generate(self.first, self._request(sentence, voice, options, seed))
 
     def _request(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Request:

@@ -247,7 +247,7 @@ def refine(
     vectors: Sequence[Tensor] | None = None,
     script: Script | None = None,
 ) -> Tensor:
-    """Add the higher codebooks to the first.
+    """Add the higher codebooks to those of the first stage, of which there may be more than one.
 
     The paper takes the likeliest codes. Where a model is not sure, as a small one never is, the likeliest of many codes
     is mostly wrong, and a wrong vector on top of the first makes the sound worse than none. Told what the codes stand
@@ -257,7 +257,7 @@ def refine(
         model: in evaluation mode.
         text: indices of symbols, of all that is said in ``begun`` and ``first``.
         prompt: codes [K, F] of the voice.
-        first: int64 [1, F].
+        first: int64 [k, F].
         sampling: how codes are drawn if ``vectors`` are not given; the likeliest by default, as in the paper.
         seed: of the draws.
         begun: codes [K, f], what was said before ``first``, if something was.
@@ -275,9 +275,9 @@ def refine(
     codes = torch.zeros(codebooks, given + first.shape[1], dtype=torch.int64)
     if begun is not None:
         codes[:, :given] = begun
-    codes[0, given:] = first[0]
+    codes[: len(first), given:] = first
     said = None
-    for level in range(1, codebooks):
+    for level in range(len(first), codebooks):
         asked: Refinement = refinement(model.vocabulary, None if script else text, prompt, codes, level, given)
         ids, wanted = asked.ids[None].to(device), asked.asked[None].to(device)
         if script is not None and said is None:
