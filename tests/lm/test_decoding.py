@@ -196,18 +196,6 @@ def test_refinement_goes_on_from_what_was_said_before() -> None:
     assert not torch.equal(made, refine(model, TEXT, None, first, begun=(begun + 1) % 16)), "it is heard"
 
 
-def test_refinement_takes_what_is_nearest_to_the_expected() -> None:
-    model = refining()
-    first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
-    vectors = [torch.randn(16, 5, generator=torch.Generator().manual_seed(level)) for level in range(4)]
-    made = refine(model, TEXT, None, first, vectors=vectors)
-    asked = refinement(model.vocabulary, TEXT, None, made, 2)
-    expected = model(asked.ids[None], asked.asked[None], torch.tensor([2])).softmax(-1) @ vectors[2]
-    errors = (expected[:, None] - vectors[2]).square().sum(2)
-    assert torch.equal(errors.argmin(1), made[2])
-    assert not torch.equal(made, refine(model, TEXT, None, first)), "the likeliest are others"
-
-
 def test_refinement_goes_on_from_two_codebooks() -> None:
     model = refining()
     first = torch.randint(16, (2, 6), generator=torch.Generator().manual_seed(1))

@@ -53,7 +53,7 @@ class SpeechOptions:
 
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
     refining: Sampling | None = None
-    """Of the second stage. None takes the codes that stand for what is nearest to the expected."""
+    """Of the second stage. None takes the likeliest codes."""
     seed: int = 0
     samples: int = 1
     """Of each sentence; the likeliest is taken."""
@@ -132,10 +132,6 @@ class SpeechGenerator:
         if self.second is None or not first.shape[1]:
             return first
         prompt, begun = _parts(voice, self.second.config.codebooks)
-        vectors = None
-        if options.refining is None:
-            levels = self.codec.quantizer.first(self.second.config.codebooks)
-            vectors = [level.codebook.vectors for level in levels]
         return refine(
             self.second,
             self._read(sentence, voice),
@@ -144,7 +140,6 @@ class SpeechGenerator:
             options.refining,
             seed,
             begun,
-            vectors,
             self.script(sentence, voice, options),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -244,24 +244,18 @@ def refine(
     sampling: Sampling | None = None,
     seed: int = 0,
     begun: Tensor | None = None,
-    vectors: Sequence[Tensor] | None = None,
     script: Script | None = None,
 ) -> Tensor:
     """Add the higher codebooks to those of the first stage, of which there may be more than one.
-
-    The paper takes the likeliest codes. Where a model is not sure, as a small one never is, the likeliest of many codes
-    is mostly wrong, and a wrong vector on top of the first makes the sound worse than none. Told what the codes stand
-    for, this takes the code nearest to what is expected, which errs least.
 
     Args:
         model: in evaluation mode.
         text: indices of symbols, of all that is said in ``begun`` and ``first``.
         prompt: codes [K, F] of the voice.
         first: int64 [k, F].
-        sampling: how codes are drawn if ``vectors`` are not given; the likeliest by default, as in the paper.
+        sampling: how codes are drawn; the likeliest by default, as in the paper.
         seed: of the draws.
         begun: codes [K, f], what was said before ``first``, if something was.
-        vectors: of each codebook, what its codes stand for: [N, D].
         script: of aligned text: what is said in each frame, those of ``begun`` included.
 
     Returns:
@@ -285,9 +279,5 @@ def refine(
             place = frame_places(script, ids.shape[2] - codes.shape[1], ids.shape[2]).to(device)
             said = model.reader.said(model.reader(script.text[None].to(device)), place[None])
         logits = model(ids, wanted, torch.tensor([level], device=device), said)
-        if vectors is None:
-            codes[level, given:] = draw(logits, sampling, generator).cpu()
-        else:
-            entries = vectors[level].to(logits)
-            codes[level, given:] = torch.cdist(logits.softmax(-1) @ entries, entries).argmin(1).cpu()
+        codes[level, given:] = draw(logits, sampling, generator).cpu()
     return codes[:, given:]

@@ -1,0 +1,90 @@
+"""How much of what a text-to-speech model says is understood: word errors on held-out sentences.
+
+python recipes/xcodec-mini-speech/measure.py [MODEL] [--count 100] [--out FOLDER]
+
+The sentences and voices are those of `recipes/codec-does-matter`, fixed by hash: no model heard the sentences,
+nor the voice `flite-awb`. Every sentence is said in the voice of three seconds of another clip. It goes on where it
+was stopped; for another model, name another folder with `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "codec-does-matter"))
+
+from held_out import Utterance, utterances
+from judge import append, read_rows
+from make_audio import PROMPT_SECONDS, encode, read_item
+from more_speech import HELD_OUT_VOICE
+
+import xcodec
+from xcodec import audio
+from xcodec.evaluate.asr import Recogniser, errors
+from xcodec.evaluate.statistics import estimate
+from xcodec.generate.pairing import default_model
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
+
+
+def say(speaker: SpeechGenerator, utterance: Utterance, seed: int) -> np.ndarray:
+    """One sentence, float32 [T]."""
+    codec = speaker.codec
+    prompt = encode(codec, read_item(utterance.prompt, codec.sample_rate))
+    voice = Voice(prompt[:, : round(PROMPT_SECONDS * codec.frame_rate)])
+    codes = speaker.say(utterance.text, voice, SpeechOptions(), seed)
+    wav: np.ndarray = codec.decode(codes[None])[0, 0].numpy()
+    return wav
+
+
+def interval(wrong: np.ndarray, words: np.ndarray) -> str:
+    """Word error rate in %, with its 95 % interval."""
+    found = estimate(wrong.astype(float), words.astype(float))
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def main() -> None:
+    """Say, recognise, count; print a table."""
+    parser = argparse.ArgumentParser(description="Word errors of a text-to-speech model on held-out sentences.")
+    parser.add_argument("model", nargs="?", type=Path, help="folder with ar and nar; default: the one in the package")
+    parser.add_argument("--speech", type=Path, default=Path("data/lm-speech/manifest.jsonl"))
+    parser.add_argument("--asr", default="data/asr/whisper-base")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("runs/xcodec-mini-speech/measured"))
+    options = parser.parse_args()
+    speaker = SpeechGenerator(options.model or default_model("speech"), xcodec.load())
+    recogniser = Recogniser(options.asr)
+    journal = options.out / "errors.jsonl"
+    known = {row["name"] for row in read_rows(journal)}
+    chosen = utterances(options.speech, options.count)
+    for index, utterance in enumerate(chosen):
+        if utterance.name in known:
+            continue
+        began = time.process_time()
+        wav = say(speaker, utterance, index)
+        took = time.process_time() - began
+        audio.write(options.out / f"{utterance.name}.wav", wav[None], speaker.codec.sample_rate)
+        heard = recogniser.transcribe(audio.resample(wav[None], speaker.codec.sample_rate, 16_000)[0], "en")
+        found = errors(utterance.text, heard, "en")
+        row = {"name": utterance.name, "voice": utterance.real.speaker, "text": utterance.text, "heard": heard}
+        row |= {"word_errors": found.word_errors, "words": found.words}
+        append(journal, row | {"seconds": len(wav) / speaker.codec.sample_rate, "took": took})
+    names = {utterance.name for utterance in chosen}
+    rows = [row for row in read_rows(journal) if row["name"] in names]
+    print("| voice | utterances | WER % [95 %] | capped at the words of each |\n|---|---|---|---|")
+    groups = {"learnt": [row for row in rows if row["voice"] != HELD_OUT_VOICE]}
+    groups["new"] = [row for row in rows if row["voice"] == HELD_OUT_VOICE]
+    for name, own in (groups | {"all": rows}).items():
+        if own:
+            wrong, words = (np.array([row[key] for row in own]) for key in ("word_errors", "words"))
+            print(f"| {name} | {len(own)} | {interval(wrong, words)} | {interval(np.minimum(wrong, words), words)} |")
+    spoken = sum(row["seconds"] for row in rows)
+    print(f"\n{spoken:.0f} s of speech, {spoken / sum(row['took'] for row in rows):.1f} times faster than they last")
+
+
+if __name__ == "__main__":
+    main()
