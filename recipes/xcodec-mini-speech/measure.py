@@ -58,6 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     speaker = SpeechGenerator(options.model or default_model("speech"), xcodec.load())
     recogniser = Recogniser(options.asr)
+    options.out.mkdir(parents=True, exist_ok=True)
     journal = options.out / "errors.jsonl"
     known = {row["name"] for row in read_rows(journal)}
     chosen = utterances(options.speech, options.count)
