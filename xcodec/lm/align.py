@@ -52,8 +52,8 @@ def chain_of(text: Sequence[int], symbols: str) -> Chain:
     Marks of stress, length or tone are heard in the sound beside them, and have no time of their own. Of several
     characters between two words, one stands for all: punctuation, if there is some.
 
-    >>> chain_of([1, 0, 3], ". ab").kinds
-    [4, 1, 3, 4]
+    >>> chain_of([2, 1, 0, 3], ". ab").kinds
+    [4, 2, 0, 3, 4]
     """
     silence = len(symbols)
     kinds, places, skippable = [silence], [0], [True]
