@@ -1,5 +1,7 @@
 """How much of what a text-to-speech model says is understood: word errors on held-out sentences.
 
+Beside it, what is understood of recordings of the same sentences, as they are and through the codec.
+
 python recipes/xcodec-mini-speech/measure.py [MODEL] [--count 100] [--out FOLDER]
 
 The sentences and voices are those of `recipes/codec-does-matter`, fixed by hash: no model heard the sentences,
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "codec-does-matter"))
 
@@ -24,11 +27,13 @@ from make_audio import PROMPT_SECONDS, encode, read_item
 from more_speech import HELD_OUT_VOICE
 
 import xcodec
-from xcodec import audio
+from xcodec import XCodec, audio
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.statistics import estimate
 from xcodec.generate.pairing import default_model
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
+
+KINDS = ("recorded", "codec", "said")
 
 
 def say(speaker: SpeechGenerator, utterance: Utterance, seed: int) -> np.ndarray:
@@ -36,7 +41,11 @@ def say(speaker: SpeechGenerator, utterance: Utterance, seed: int) -> np.ndarray
     codec = speaker.codec
     prompt = encode(codec, read_item(utterance.prompt, codec.sample_rate))
     voice = Voice(prompt[:, : round(PROMPT_SECONDS * codec.frame_rate)])
-    codes = speaker.say(utterance.text, voice, SpeechOptions(), seed)
+    return decode(codec, speaker.say(utterance.text, voice, SpeechOptions(), seed))
+
+
+def decode(codec: XCodec, codes: Tensor) -> np.ndarray:
+    """Codes [K, F] as float32 [T]."""
     wav: np.ndarray = codec.decode(codes[None])[0, 0].numpy()
     return wav
 
@@ -57,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/xcodec-mini-speech/measured"))
     options = parser.parse_args()
     speaker = SpeechGenerator(options.model or default_model("speech"), xcodec.load())
-    recogniser = Recogniser(options.asr)
+    recogniser, rate = Recogniser(options.asr), speaker.codec.sample_rate
     options.out.mkdir(parents=True, exist_ok=True)
     journal = options.out / "errors.jsonl"
     known = {row["name"] for row in read_rows(journal)}
@@ -68,21 +77,25 @@ def main() -> None:
         began = time.process_time()
         wav = say(speaker, utterance, index)
         took = time.process_time() - began
-        audio.write(options.out / f"{utterance.name}.wav", wav[None], speaker.codec.sample_rate)
-        heard = recogniser.transcribe(audio.resample(wav[None], speaker.codec.sample_rate, 16_000)[0], "en")
-        found = errors(utterance.text, heard, "en")
-        row = {"name": utterance.name, "voice": utterance.real.speaker, "text": utterance.text, "heard": heard}
-        row |= {"word_errors": found.word_errors, "words": found.words}
-        append(journal, row | {"seconds": len(wav) / speaker.codec.sample_rate, "took": took})
+        audio.write(options.out / f"{utterance.name}.wav", wav[None], rate)
+        recorded = read_item(utterance.real, rate)
+        through = decode(speaker.codec, encode(speaker.codec, recorded))
+        row = {"name": utterance.name, "voice": utterance.real.speaker, "text": utterance.text}
+        for kind, sound in zip(KINDS, (recorded, through, wav), strict=True):
+            heard = recogniser.transcribe(audio.resample(sound[None], rate, 16_000)[0], "en")
+            found = errors(utterance.text, heard, "en")
+            row |= {f"{kind}_heard": heard, f"{kind}_errors": found.word_errors, "words": found.words}
+        append(journal, row | {"seconds": len(wav) / rate, "took": took})
     names = {utterance.name for utterance in chosen}
     rows = [row for row in read_rows(journal) if row["name"] in names]
-    print("| voice | utterances | WER % [95 %] | capped at the words of each |\n|---|---|---|---|")
+    print("| voice | utterances | recorded, WER % [95 %] | through the codec | said |\n|---|---|---|---|---|")
     groups = {"learnt": [row for row in rows if row["voice"] != HELD_OUT_VOICE]}
     groups["new"] = [row for row in rows if row["voice"] == HELD_OUT_VOICE]
     for name, own in (groups | {"all": rows}).items():
         if own:
-            wrong, words = (np.array([row[key] for row in own]) for key in ("word_errors", "words"))
-            print(f"| {name} | {len(own)} | {interval(wrong, words)} | {interval(np.minimum(wrong, words), words)} |")
+            words = np.array([row["words"] for row in own])
+            rates = [interval(np.array([row[f"{kind}_errors"] for row in own]), words) for kind in KINDS]
+            print(f"| {name} | {len(own)} | {' | '.join(rates)} |")
     spoken = sum(row["seconds"] for row in rows)
     print(f"\n{spoken:.0f} s of speech, {spoken / sum(row['took'] for row in rows):.1f} times faster than they last")
 

@@ -174,7 +174,9 @@ class Aligner(nn.Module):
             kinds[row, : len(chain.kinds)] = torch.tensor(chain.kinds)
             skippable[row, : len(chain.kinds)] = torch.tensor(chain.skippable)
             said[row, :, : each.shape[1]] = torch.from_numpy(each[: self.codebooks].astype(np.int64))
-        stays, goes = self.stays[kinds], self.goes[kinds]  # [B, U]
+        # Many small steps: wherever the model is, they are faster here.
+        scores = self.scores.float().cpu()
+        stays, goes = self.stays.float().cpu()[kinds], self.goes.float().cpu()[kinds]  # [B, U]
         # Passing over a state costs nothing but what it would have said.
         over = torch.where(skippable[:, 1:-1], goes[:, :-2], goes.new_tensor(_IMPOSSIBLE))
         best = torch.full((clips, states), _IMPOSSIBLE)
@@ -190,7 +192,7 @@ class Aligner(nn.Module):
                 best, back = options.max(0)
                 came.append(back)
             for level in range(self.codebooks):
-                best = best + self.scores[level][kinds, said[:, level, frame, None]]
+                best = best + scores[level][kinds, said[:, level, frame, None]]
             ends.append(best)
         moves = torch.stack(came).numpy() if came else np.zeros((0, clips, states), np.int64)
         found = []

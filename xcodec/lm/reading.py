@@ -173,7 +173,7 @@ class Timing(nn.Module):
         """
         asked = (text != PAD) & (text != NOTHING)
         if not bool(asked.any()):
-            return states.sum() * 0
+            return self(states).sum() * 0  # every process of a training has to ask every weight
         return F.poisson_nll_loss(self(states)[asked], lasts[asked], log_input=False, full=True)
 
 
