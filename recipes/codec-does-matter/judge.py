@@ -12,6 +12,7 @@ from comparison import Comparison
 from distance import Embedder, Embedding
 from held_out import keyword_classes, sounds, utterances
 from make_audio import read_item
+from side_by_side import side_by_side
 
 from xcodec import audio
 from xcodec.data.reading import BrokenAudioError
@@ -23,35 +24,54 @@ from xcodec.tokenize import alone
 
 Say = Callable[[str], None]
 
+SPEECH_KINDS: dict[str, tuple[int, ...]] = {
+    "resynthesis-1": (0,),
+    "resynthesis-8": (0,),
+    "continuation-ar": (),
+    "continuation-ar+nar": (),
+    "voice-ar": (),
+    "voice-ar+nar": (),
+}
+"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone throws no dice."""
 
-def judge_speech(comparison: Comparison, count: int, asr: str, say: Say) -> None:
+
+def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: Say) -> None:
     """Word errors, similarity to the prompt's voice, and DNSMOS. UTMOS needs a download, and is left to who has one."""
+    made = comparison.out / "made"
+    folders = [made / "original"] + [
+        comparison.made(contestant, what, seed)
+        for what, seeds in SPEECH_KINDS.items()
+        for seed in (seeds or comparison.seeds)
+        for contestant in comparison.contestants
+    ]
     (comparison.scores / "speech").mkdir(parents=True, exist_ok=True)
     with alone(comparison.scores / "speech"):
-        recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
-        chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
-        kinds = sorted(
-            p for p in (comparison.out / "made").iterdir() if "music" not in p.name and "sound" not in p.name
-        )
-        for folder in kinds:
-            journal = comparison.scores / "speech" / f"{folder.name}.jsonl"
-            missing = [name for name in sorted(chosen) if name not in {row["name"] for row in read_rows(journal)}]
-            say(f"{folder.name}: {len(missing)} clips to judge")
-            for name in missing:
-                utterance, path = chosen[name], folder / f"{name}.wav"
-                if not path.exists():
-                    continue
-                wav = audio.read(path, 16_000)[0][0]
-                row: dict[str, Any] = {"name": name}
-                try:
-                    heard = recogniser.transcribe(wav, "en")
-                    prompt = read_item(utterance.prompt, 16_000)
-                    row |= {"speaker": float(speaker.embed(prompt) @ speaker.embed(wav))}
-                    row |= {"dnsmos": dnsmos(wav, wav)["dnsmos"]}
-                except MetricError:  # silence: nothing was said, so every word is lost, and nothing is there to rate
-                    heard = ""
-                found = errors(utterance.text, heard, "en")
-                append(journal, row | {"heard": heard, "word_errors": found.word_errors, "words": found.words})
+        side_by_side(judge_spoken, [(comparison, folder, count, asr, say) for folder in folders], jobs)
+
+
+def judge_spoken(comparison: Comparison, folder: Path, count: int, asr: str, say: Say) -> None:
+    """One folder of spoken sentences; each has a journal of its own."""
+    journal = comparison.scores / "speech" / f"{folder.name}.jsonl"
+    chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
+    judged = {row["name"] for row in read_rows(journal)}
+    missing = [name for name in sorted(chosen) if name not in judged and (folder / f"{name}.wav").exists()]
+    say(f"{folder.name}: {len(missing)} clips to judge")
+    if not missing:
+        return
+    recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
+    for name in missing:
+        utterance = chosen[name]
+        wav = audio.read(folder / f"{name}.wav", 16_000)[0][0]
+        row: dict[str, Any] = {"name": name}
+        try:
+            heard = recogniser.transcribe(wav, "en")
+            prompt = read_item(utterance.prompt, 16_000)
+            row |= {"speaker": float(speaker.embed(prompt) @ speaker.embed(wav))}
+            row |= {"dnsmos": dnsmos(wav, wav)["dnsmos"]}
+        except MetricError:  # silence: nothing was said, so every word is lost, and nothing is there to rate
+            heard = ""
+        found = errors(utterance.text, heard, "en")
+        append(journal, row | {"heard": heard, "word_errors": found.word_errors, "words": found.words})
 
 
 def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comparison import Comparison, Contestant
+from comparison import MODELS, Comparison, Contestant
 from held_out import Utterance, keyword_classes, music, sounds, utterances
+from side_by_side import side_by_side
 
 from xcodec import audio
 from xcodec.codec.checkpoint import load
@@ -46,25 +47,35 @@ def write(path: Path, codec: XCodec, codes: torch.Tensor) -> None:
     audio.write(path, wav, codec.sample_rate)
 
 
-def make_speech(comparison: Comparison, count: int, say: Say) -> None:
+def make_speech(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
     """Every held-out sentence: real, resynthesised, by the first stage alone, and by both."""
-    chosen = utterances(comparison.speech, count)
-    for utterance in chosen:
+    for utterance in utterances(comparison.speech, count):
         path = comparison.out / "made" / "original" / f"{utterance.name}.wav"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write(path, read_item(utterance.real, 16_000)[None], 16_000)
-    for contestant in comparison.contestants:
-        codec = load(contestant.source)
-        say(f"{contestant.name}: resynthesis of {len(chosen)} utterances")
-        for utterance in chosen:
-            resynthesise(comparison, contestant, codec, utterance)
-        for seed in comparison.seeds:
-            say(f"{contestant.name}: speech, seed {seed}")
-            speaker = SpeechGenerator(comparison.model(contestant, "speech-ar-mini", seed), codec)
-            speaker.second = load_refining(comparison.model(contestant, "speech-nar-mini", seed))
-            for index, utterance in enumerate(chosen):
-                speak(comparison, contestant, speaker, utterance, seed, seed * 100_000 + index)
+    codecs = comparison.contestants
+    side_by_side(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
+    spoken = [(comparison, codec, seed, count, say) for seed in comparison.seeds for codec in codecs]
+    side_by_side(speak_all, spoken, jobs)
+
+
+def resynthesise_all(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
+    """Every held-out utterance through a codec alone."""
+    say(f"{contestant.name}: resynthesis of {count} utterances")
+    codec = load(contestant.source)
+    for utterance in utterances(comparison.speech, count):
+        resynthesise(comparison, contestant, codec, utterance)
+
+
+def speak_all(comparison: Comparison, contestant: Contestant, seed: int, count: int, say: Say) -> None:
+    """Every held-out sentence by the models of one codec and seed."""
+    say(f"{contestant.name}: {count} sentences, seed {seed}")
+    codec = load(contestant.source)
+    speaker = SpeechGenerator(comparison.model(contestant, "speech-ar-mini", seed), codec)
+    speaker.second = load_refining(comparison.model(contestant, "speech-nar-mini", seed))
+    for index, utterance in enumerate(utterances(comparison.speech, count)):
+        speak(comparison, contestant, speaker, utterance, seed, seed * 100_000 + index)
 
 
 def resynthesise(comparison: Comparison, contestant: Contestant, codec: XCodec, utterance: Utterance) -> None:
@@ -103,43 +114,54 @@ def speak(
         write(both, codec, torch.cat([begun, whole], dim=1))
 
 
-def make_music(comparison: Comparison, count: int, say: Say) -> None:
+def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
     """Continuations of held-out pieces, beside what really follows."""
-    places = music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)
-    for contestant in comparison.contestants:
-        codec = load(contestant.source)
-        for seed in comparison.seeds:
-            for model in ("music-mini", "music-mini-4"):
-                say(f"{contestant.name}: {model}, seed {seed}, {len(places)} pieces")
-                musician = MusicGenerator(comparison.model(contestant, model, seed), codec)
-                for index, (item, first) in enumerate(places):
-                    piece = read_item(
-                        item, codec.sample_rate, first, round((MUSIC_PROMPT + MUSIC_NEW) * item.sample_rate)
-                    )
-                    real = comparison.out / "made" / "music-original" / f"{index:03d}.wav"
-                    cut = round(MUSIC_PROMPT * codec.sample_rate)
-                    if not real.exists():
-                        real.parent.mkdir(parents=True, exist_ok=True)
-                        audio.write(real, piece[None, cut:], codec.sample_rate)
-                    path = comparison.made(contestant, model, seed) / f"{index:03d}.wav"
-                    if path.exists():
-                        continue
-                    prompt = encode(codec, piece[:cut])[: musician.model.config.codebooks]
-                    options = MusicOptions(MUSIC_NEW, seed=seed * 100_000 + index)
-                    write(path, codec, torch.cat(list(musician.go_on(prompt, options)), dim=1))
+    for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
+        path = comparison.out / "made" / "music-original" / f"{index:03d}.wav"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            begin = first + round(MUSIC_PROMPT * item.sample_rate)
+            follows = read_item(item, 16_000, begin, round(MUSIC_NEW * item.sample_rate))
+            audio.write(path, follows[None], 16_000)
+    parts = [
+        (comparison, codec, model, seed, count, say)
+        for seed in comparison.seeds
+        for model in MODELS["music"]
+        for codec in comparison.contestants
+    ]
+    side_by_side(play_all, parts, jobs)
 
 
-def make_sounds(comparison: Comparison, least: int, say: Say) -> None:
+def play_all(comparison: Comparison, contestant: Contestant, model: str, seed: int, count: int, say: Say) -> None:
+    """Every held-out piece continued by one model."""
+    say(f"{contestant.name}: {model}, seed {seed}, {count} pieces")
+    codec = load(contestant.source)
+    musician = MusicGenerator(comparison.model(contestant, model, seed), codec)
+    for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
+        path = comparison.made(contestant, model, seed) / f"{index:03d}.wav"
+        if path.exists():
+            continue
+        begun = read_item(item, codec.sample_rate, first, round(MUSIC_PROMPT * item.sample_rate))
+        prompt = encode(codec, begun)[: musician.model.config.codebooks]
+        options = MusicOptions(MUSIC_NEW, seed=seed * 100_000 + index)
+        write(path, codec, torch.cat(list(musician.go_on(prompt, options)), dim=1))
+
+
+def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None:
     """Sounds of every class that the probe knows, from captions of real ones."""
+    parts = [(comparison, codec, seed, least, say) for seed in comparison.seeds for codec in comparison.contestants]
+    side_by_side(sound_all, parts, jobs)
+
+
+def sound_all(comparison: Comparison, contestant: Contestant, seed: int, least: int, say: Say) -> None:
+    """Every class by one model."""
     classes = keyword_classes(sounds(comparison.corpus), least)
-    for contestant in comparison.contestants:
-        codec = load(contestant.source)
-        for seed in comparison.seeds:
-            say(f"{contestant.name}: sounds, seed {seed}, {len(classes)} classes")
-            maker = SoundGenerator(comparison.model(contestant, "sound-mini", seed), codec)
-            for word, items in classes.items():
-                for index in range(SOUNDS_PER_CLASS):
-                    path = comparison.made(contestant, "sound", seed) / f"{word}-{index:02d}.wav"
-                    if not path.exists():
-                        options = replace(SoundOptions(), seed=seed * 100_000 + index)
-                        write(path, codec, maker.make(items[index % len(items)].text or word, options))
+    say(f"{contestant.name}: sounds, seed {seed}, {len(classes)} classes")
+    codec = load(contestant.source)
+    maker = SoundGenerator(comparison.model(contestant, "sound-mini", seed), codec)
+    for word, items in classes.items():
+        for index in range(SOUNDS_PER_CLASS):
+            path = comparison.made(contestant, "sound", seed) / f"{word}-{index:02d}.wav"
+            if not path.exists():
+                options = replace(SoundOptions(), seed=seed * 100_000 + index)
+                write(path, codec, maker.make(items[index % len(items)].text or word, options))

@@ -24,7 +24,7 @@ Acoustic = Annotated[str, typer.Option(help="The twin without semantics.")]
 Semantic = Annotated[str | None, typer.Option(help="The codec with semantics.", show_default="xcodec-mini")]
 Seeds = Annotated[str, typer.Option(help="With commas.")]
 Tasks = Annotated[str, typer.Option(help="With commas.")]
-Jobs = Annotated[int, typer.Option(help="Processes that tokenise.")]
+Jobs = Annotated[int, typer.Option(help="Processes side by side.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for every training, such as steps=200.")]
 Count = Annotated[int, typer.Option(help="Utterances to generate and judge.")]
 Asr = Annotated[str, typer.Option(help="Whisper-base: a name, or a CTranslate2 folder.")]
@@ -107,25 +107,25 @@ def train_models(plan: Comparison, changes: list[str]) -> None:
                         raise SystemExit(130)
 
 
-def make_audio(plan: Comparison, count: int) -> None:
+def make_audio(plan: Comparison, count: int, jobs: int) -> None:
     """What the models say, play and sound like."""
     import make_audio as making
 
     if "speech" in plan.tasks:
-        making.make_speech(plan, count, say)
+        making.make_speech(plan, count, jobs, say)
     if "music" in plan.tasks:
-        making.make_music(plan, MUSIC_CLIPS, say)
+        making.make_music(plan, MUSIC_CLIPS, jobs, say)
     if "sound" in plan.tasks:
-        making.make_sounds(plan, LEAST_SOUNDS, say)
+        making.make_sounds(plan, LEAST_SOUNDS, jobs, say)
 
 
-def judge_audio(plan: Comparison, count: int, asr: str) -> None:
+def judge_audio(plan: Comparison, count: int, asr: str, jobs: int) -> None:
     """Scores."""
     import judge
     from distance import WhisperEmbedder
 
     if "speech" in plan.tasks:
-        judge.judge_speech(plan, count, asr, say)
+        judge.judge_speech(plan, count, asr, jobs, say)
     if "music" in plan.tasks:
         judge.judge_music(plan, WhisperEmbedder(asr), say)
     if "sound" in plan.tasks:
@@ -175,15 +175,17 @@ def train_command(context: typer.Context, changes: Changes = None) -> None:
 
 
 @app.command("make")
-def make_command(context: typer.Context, count: Count = 200) -> None:
+def make_command(context: typer.Context, count: Count = 200, jobs: Jobs = 2) -> None:
     """Generate audio for held-out texts, pieces and captions."""
-    make_audio(context.obj, count)
+    make_audio(context.obj, count, jobs)
 
 
 @app.command("judge")
-def judge_command(context: typer.Context, count: Count = 200, asr: Asr = "data/asr/whisper-base") -> None:
+def judge_command(
+    context: typer.Context, count: Count = 200, asr: Asr = "data/asr/whisper-base", jobs: Jobs = 2
+) -> None:
     """Score it."""
-    judge_audio(context.obj, count, asr)
+    judge_audio(context.obj, count, asr, jobs)
 
 
 @app.command("report")
@@ -207,8 +209,8 @@ def all_command(
     make_speech(plan, hours, debs)
     make_tokens(plan, jobs)
     train_models(plan, changes or [])
-    make_audio(plan, count)
-    judge_audio(plan, count, asr)
+    make_audio(plan, count, jobs)
+    judge_audio(plan, count, asr, jobs)
     write_report(plan)
 
 
