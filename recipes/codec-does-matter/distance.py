@@ -35,10 +35,6 @@ class Embedder:
         bands = np.log(self.filters @ spectrum**2 + 1e-6)  # [bands, F]
         return np.concatenate([bands.mean(1), bands.std(1)])
 
-    def frechet(self, real: Embedding, made: Embedding) -> float:
-        """Between Gaussians fitted to two sets [n, D]."""
-        return frechet(real, made)
-
 
 class WhisperEmbedder(Embedder):
     """Mean over time of the encoder's states: [512]."""
@@ -66,12 +62,23 @@ def frechet(real: Embedding, made: Embedding) -> float:
     With fewer clips than dimensions the covariances have no full rank; distances are then comparable with one another
     (same n, same real clips), but not with those of other papers.
     """
-    from scipy.linalg import sqrtm
-
     means = real.mean(0) - made.mean(0)
     first, second = np.cov(real, rowvar=False), np.cov(made, rowvar=False)
-    root = sqrtm(first @ second)
-    return float(means @ means + np.trace(first + second - 2 * np.real(root)))
+    # tr √(AB) = tr √(√A B √A), which is symmetric: its eigenvalues are real, and stable where A is singular.
+    values, vectors = np.linalg.eigh(first)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
+    return float(means @ means + np.trace(first) + np.trace(second) - 2 * shared)
+
+
+def nearness(real: Embedding, made: Embedding) -> Embedding:
+    """How near each clip is to its real counterpart: cosines [n] of two sets [n, D], standardised by the real ones.
+
+    1 for the same embedding; two unrelated clips have 0 on average.
+    """
+    mean, std = real.mean(0), real.std(0) + 1e-6
+    first, second = (real - mean) / std, (made - mean) / std
+    return (first * second).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1) + 1e-12)
 
 
 class Probe:

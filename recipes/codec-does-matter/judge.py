@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import Comparison
-from distance import Embedder, Embedding
+from comparison import MODELS, Comparison
+from distance import Embedder, Embedding, Probe, cross_validate, frechet, nearness
 from held_out import keyword_classes, sounds, utterances
 from make_audio import read_item
 from side_by_side import side_by_side
@@ -25,10 +25,10 @@ from xcodec.tokenize import alone
 Say = Callable[[str], None]
 
 SPEECH_KINDS: dict[str, tuple[int, ...]] = {
-    "resynthesis-1": (0,),
-    "resynthesis-8": (0,),
     "continuation-ar": (),
     "continuation-ar+nar": (),
+    "resynthesis-1": (0,),
+    "resynthesis-8": (0,),
     "voice-ar": (),
     "voice-ar+nar": (),
 }
@@ -79,38 +79,65 @@ def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:
     return {path.stem: embedder(audio.read(path, 16_000)[0][0]) for path in sorted(folder.glob("*.wav"))}
 
 
-def judge_music(comparison: Comparison, embedder: Embedder, say: Say) -> None:
-    """Fréchet distance of continuations to what really followed."""
+def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say) -> None:
+    """How near each continuation is to what really followed, by the first embedder; Fréchet distance by each."""
     made = comparison.out / "made"
-    real = np.stack(list(embed_folder(made / "music-original", embedder).values()))
-    for folder in sorted(p for p in made.iterdir() if "-music-mini" in p.name):
-        target = comparison.scores / "music" / f"{folder.name}.json"
+    heard = [embed_folder(made / "music-original", embedder) for embedder in embedders]
+    kinds = {
+        comparison.made(contestant, what, seed)
+        for what in ("music-resynthesis-1", "music-resynthesis-4", *MODELS["music"])
+        for seed in (comparison.seeds if what in MODELS["music"] else (0,))
+        for contestant in comparison.contestants
+    }
+    names = sorted(heard[0])
+    real = [np.stack([of[name] for name in names]) for of in heard]
+    # Neighbours may be of one piece; half of the list away is another one.
+    by_chance = nearness(real[0], np.roll(real[0], len(names) // 2, axis=0))
+    write(comparison.scores / "music" / "another piece.json", {"clips": _by_name(names, by_chance), "frechet": {}})
+    for folder in sorted(kinds):
+        if not folder.exists():
+            continue
         say(f"{folder.name}: distance to real music")
-        found = np.stack(list(embed_folder(folder, embedder).values()))
-        write(target, {"frechet": embedder.frechet(real, found), "clips": len(found), "embedding": embedder.name})
-
-
-def judge_sounds(comparison: Comparison, embedder: Embedder, least: int, say: Say) -> None:
-    """How often a probe that learnt from real sounds hears the class that was asked for, and Fréchet distance."""
-    from distance import Probe, cross_validate
-
-    classes = keyword_classes(sounds(comparison.corpus), least)
-    real = {word: np.stack(list(_embed(items, embedder))) for word, items in classes.items()}
-    ceiling = cross_validate(real)
-    probe = Probe(real)
-    everything = np.concatenate(list(real.values()))
-    for folder in sorted(p for p in (comparison.out / "made").iterdir() if "-sound-" in p.name):
-        say(f"{folder.name}: probe")
-        found = embed_folder(folder, embedder)
-        right = [float(probe(embedding) == name.rpartition("-")[0]) for name, embedding in found.items()]
+        found = [_stack(embed_folder(folder, embedder), names) for embedder in embedders]
         score = {
-            "right": right,
-            "accuracy_on_real": ceiling,
-            "classes": list(classes),
-            "frechet": embedder.frechet(everything, np.stack(list(found.values()))),
-            "embedding": embedder.name,
+            "clips": _by_name(names, nearness(real[0], found[0])),
+            "frechet": {e.name: frechet(*pair) for e, *pair in zip(embedders, real, found, strict=True)},
         }
-        write(comparison.scores / "sound" / f"{folder.name}.json", score)
+        write(comparison.scores / "music" / f"{folder.name}.json", score)
+
+
+def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: int, say: Say) -> None:
+    """Whether a probe that learnt from real sounds hears the class that was asked for, by the first embedder; Fréchet
+    distance by each."""
+    classes = keyword_classes(sounds(comparison.corpus), least)
+    real = [{word: np.stack(list(_embed(items, e))) for word, items in classes.items()} for e in embedders]
+    ceiling, probe = cross_validate(real[0]), Probe(real[0])
+    say(f"the probe hears {len(classes)} classes, on real sounds {100 * ceiling:.1f} % of them right")
+    for seed in comparison.seeds:
+        for contestant in comparison.contestants:
+            folder = comparison.made(contestant, "sound", seed)
+            if not folder.exists():
+                continue
+            say(f"{folder.name}: probe")
+            found = [embed_folder(folder, embedder) for embedder in embedders]
+            sets = [
+                (np.concatenate(list(a.values())), np.stack(list(b.values()))) for a, b in zip(real, found, strict=True)
+            ]
+            score = {
+                "clips": {name: float(probe(of) == name.rpartition("-")[0]) for name, of in found[0].items()},
+                "frechet": {e.name: frechet(*pair) for e, pair in zip(embedders, sets, strict=True)},
+                "on_real": ceiling,
+            }
+            write(comparison.scores / "sound" / f"{folder.name}.json", score)
+
+
+def _by_name(names: list[str], values: Embedding) -> dict[str, float]:
+    return dict(zip(names, map(float, values), strict=True))
+
+
+def _stack(of: dict[str, Embedding], names: list[str]) -> Embedding:
+    """[n, D], in the order of the names; a clip that was not made is an error."""
+    return np.stack([of[name] for name in names])
 
 
 def _embed(items: list[Any], embedder: Embedder) -> Iterator[Embedding]:

@@ -115,7 +115,7 @@ def speak(
 
 
 def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
-    """Continuations of held-out pieces, beside what really follows."""
+    """Continuations of held-out pieces, beside what really follows, and that through the codec."""
     for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
         path = comparison.out / "made" / "music-original" / f"{index:03d}.wav"
         if not path.exists():
@@ -123,13 +123,29 @@ def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
             begin = first + round(MUSIC_PROMPT * item.sample_rate)
             follows = read_item(item, 16_000, begin, round(MUSIC_NEW * item.sample_rate))
             audio.write(path, follows[None], 16_000)
+    codecs = comparison.contestants
+    side_by_side(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
     parts = [
         (comparison, codec, model, seed, count, say)
         for seed in comparison.seeds
         for model in MODELS["music"]
-        for codec in comparison.contestants
+        for codec in codecs
     ]
     side_by_side(play_all, parts, jobs)
+
+
+def resynthesise_music(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
+    """What really follows, in as many codebooks as the models have: no model on these tokens can surpass it."""
+    say(f"{contestant.name}: resynthesis of {count} pieces")
+    codec = load(contestant.source)
+    for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
+        paths = {k: comparison.made(contestant, f"music-resynthesis-{k}", 0) / f"{index:03d}.wav" for k in (1, 4)}
+        if all(path.exists() for path in paths.values()):
+            continue
+        span = round((MUSIC_PROMPT + MUSIC_NEW) * item.sample_rate)
+        codes = encode(codec, read_item(item, codec.sample_rate, first, span))
+        for codebooks, path in paths.items():
+            write(path, codec, codes[:codebooks, round(MUSIC_PROMPT * codec.frame_rate) :])
 
 
 def play_all(comparison: Comparison, contestant: Contestant, model: str, seed: int, count: int, say: Say) -> None:

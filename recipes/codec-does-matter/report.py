@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clip_tables import music, sound
 from comparison import MODELS, Comparison, Contestant
 from judge import read_rows
 from more_speech import HELD_OUT_VOICE
@@ -26,8 +26,8 @@ def report(comparison: Comparison, target: Path) -> None:
     parts = [
         *_speech(comparison),
         *_tokens(comparison),
-        *_json(comparison, "music", "Music: Fréchet distance to what really follows (lower is better)"),
-        *_json(comparison, "sound", "Sound: probe accuracy (higher is better) and Fréchet distance"),
+        *music(comparison),
+        *sound(comparison),
     ]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("\n".join(parts) + "\n", "utf-8")
@@ -171,17 +171,3 @@ def _last_validation(comparison: Comparison, codec: Contestant, model: str, seed
         return ""
     found = {name.rpartition("/")[2]: value for name, value in held_out[-1].items() if "valid/perplexity/" in name}
     return ", ".join(f"{codebook}: {value:.1f}" for codebook, value in found.items())
-
-
-def _json(comparison: Comparison, kind: str, title: str) -> Iterator[str]:
-    found = sorted((comparison.scores / kind).glob("*.json"))
-    if not found:
-        return
-    yield f"{title}\n\n| audio | Fréchet distance | accuracy % [95 %] | on real sounds | embedding |"
-    yield "|---|---|---|---|---|"
-    for path in found:
-        score = json.loads(path.read_text("utf-8"))
-        accuracy = _interval(score["right"], scale=100) if "right" in score else ""
-        real = f"{100 * score['accuracy_on_real']:.1f}" if "accuracy_on_real" in score else ""
-        yield f"| {path.stem} | {score['frechet']:.3g} | {accuracy} | {real} | {score['embedding']} |"
-    yield ""

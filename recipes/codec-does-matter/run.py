@@ -122,14 +122,14 @@ def make_audio(plan: Comparison, count: int, jobs: int) -> None:
 def judge_audio(plan: Comparison, count: int, asr: str, jobs: int) -> None:
     """Scores."""
     import judge
-    from distance import WhisperEmbedder
+    from distance import Embedder, WhisperEmbedder
 
     if "speech" in plan.tasks:
         judge.judge_speech(plan, count, asr, jobs, say)
     if "music" in plan.tasks:
-        judge.judge_music(plan, WhisperEmbedder(asr), say)
+        judge.judge_music(plan, (WhisperEmbedder(asr), Embedder()), say)
     if "sound" in plan.tasks:
-        judge.judge_sounds(plan, WhisperEmbedder(asr), LEAST_SOUNDS, say)
+        judge.judge_sounds(plan, (WhisperEmbedder(asr), Embedder()), LEAST_SOUNDS, say)
 
 
 def write_report(plan: Comparison) -> None:

@@ -140,6 +140,17 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
     recipe("make_audio").make_speech(plan, 2, 2, run.say)
     assert kept.stat().st_mtime_ns == before
     assert lost.read_bytes() == made_alone
+    # Music is made, and judged beside what really follows.
+    run.MODELS["music"] = ("music-mini",)
+    recipe("make_audio").make_music(plan, 2, 1, lambda message: None)
+    recipe("judge").judge_music(plan, [recipe("distance").Embedder()], lambda message: None)
+    scores = {path.stem: json.loads(path.read_text("utf-8")) for path in (plan.scores / "music").glob("*.json")}
+    kinds = ["music-mini-0", "music-resynthesis-1-0", "music-resynthesis-4-0"]
+    assert sorted(scores) == sorted(
+        ["another piece", *(f"{c}-{kind}" for c in ("semantic", "acoustic") for kind in kinds)]
+    )
+    assert all(sorted(score["clips"]) == ["000", "001"] for score in scores.values())
+    assert audio.info(plan.out / "made" / "semantic-music-mini-0" / "000.wav").samples == 10 * RATE
 
 
 def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
@@ -168,6 +179,33 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     assert "| speech-ar-mini | acoustic | 0 | 1: 24.5 |" in tables
     assert "continuation-ar" not in tables, "what has not been measured is not in the table"
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_nearness_is_one_for_the_same_and_none_for_any_other_piece(recipe: Callable) -> None:
+    distance = recipe("distance")
+    real = np.random.default_rng(0).standard_normal((400, 20)) * np.arange(1, 21) + 5
+    assert distance.nearness(real, real) == pytest.approx(np.ones(400))
+    other = distance.nearness(real, np.roll(real, 1, axis=0))
+    assert abs(other.mean()) < 0.05
+    noisy = real + 0.5 * real.std(0) * np.random.default_rng(1).standard_normal(real.shape)
+    assert distance.nearness(real, noisy).mean() == pytest.approx(1 / np.sqrt(1.25), abs=0.02)
+
+
+def test_clips_that_two_seeds_made_are_counted_once(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
+    plan = recipe("run").comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "music,sound")
+    for codec, right, distance in (("semantic", 3, 10.0), ("acoustic", 1, 20.0)):
+        for seed in plan.seeds:
+            clips = {f"bell-{n:02d}": float(n % 4 < right) for n in range(40)}
+            score = {"clips": clips, "frechet": {"bands": distance + seed}, "on_real": 0.8}
+            recipe("judge").write(plan.scores / "sound" / f"{codec}-sound-{seed}.json", score)
+    alone = {"clips": {"000": 0.5}, "frechet": {"bands": 1.0}}
+    recipe("judge").write(plan.scores / "music" / "semantic-music-mini-0.json", alone)
+    tables = "\n".join([*recipe("clip_tables").music(plan), *recipe("clip_tables").sound(plan)])
+    assert "| semantic-sound-1 | 75 [62.5, 87.5] | 11 | 40 |" in tables
+    assert "| acoustic-sound, all seeds | 25 [12.5, 40] | 20.5 | 40 |" in tables, "eighty clips of forty captions"
+    assert "| sound | +50 | 0.00" in tables
+    assert "80.0 % of real sounds right" in tables
+    assert "semantic-music-mini-0" not in tables, "what one codec alone has done compares nothing"
 
 
 def test_two_judges_do_not_score_the_same_clips_twice(recipe: Callable, corpus: Path, tmp_path: Path) -> None:

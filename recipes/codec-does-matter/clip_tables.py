@@ -1,0 +1,103 @@
+"""Tables of music and sounds: a measure of single clips, and Fréchet distances of all together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from comparison import MODELS, Comparison
+
+from xcodec.evaluate.statistics import estimate, permutation_test
+
+Scores = dict[str, Any]
+"""What `judge.py` wrote of one folder of audio: `clips`, by name, and `frechet`, by embedding."""
+
+
+def music(comparison: Comparison) -> Iterator[str]:
+    """Continuations beside what really follows, as it is and through the codecs."""
+    scores = _read(comparison, "music")
+    through = [f"{codec.name}-music-resynthesis-{k}-0" for k in (1, 4) for codec in comparison.contestants]
+    references = [name for name in ("another piece", *through) if name in scores]
+    yield from _table(comparison, scores, references, MODELS["music"], "nearness to what really follows", 1)
+
+
+def sound(comparison: Comparison) -> Iterator[str]:
+    """Sounds made from captions."""
+    scores = _read(comparison, "sound")
+    yield from _table(comparison, scores, [], ("sound",), "% right, by a probe", 100)
+    for score in list(scores.values())[:1]:
+        yield f"The probe hears {100 * score['on_real']:.1f} % of real sounds right (cross-validated).\n"
+
+
+def _read(comparison: Comparison, task: str) -> dict[str, Scores]:
+    paths = sorted((comparison.scores / task).glob("*.json"))
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+
+
+def _table(
+    comparison: Comparison,
+    scores: dict[str, Scores],
+    references: Sequence[str],
+    models: Sequence[str],
+    measure: str,
+    scale: float,
+) -> Iterator[str]:
+    if not scores:
+        return
+    embeddings = next(list(score["frechet"]) for score in scores.values() if score["frechet"])
+    yield f"| audio | {measure} [95 %] | {' | '.join(f'Fréchet, {name}' for name in embeddings)} | clips |"
+    yield f"|---|---|{'---|' * len(embeddings)}---|"
+    rows = {name: [name] for name in references}
+    for model in models:
+        for codec in comparison.contestants:
+            names = [f"{codec.name}-{model}-{seed}" for seed in _judged(comparison, scores, model)]
+            rows |= {name: [name] for name in names}
+            if len(names) > 1:
+                rows[f"{codec.name}-{model}, all seeds"] = names
+    for name, of in rows.items():
+        values = np.array(list(_mean_of_seeds(scores, of).values()))
+        found = estimate(scale * values, np.ones(len(values)))
+        distances = " | ".join(_frechet([scores[one] for one in of], embedding) for embedding in embeddings)
+        interval = f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
+        yield f"| {name} | {interval} | {distances} | {found.clips} |"
+    yield f"\n| semantic − acoustic | {measure} | p | clips | seeds |\n|---|---|---|---|---|"
+    for model in models:
+        seeds = _judged(comparison, scores, model)
+        if seeds:
+            yield f"| {model} | {_difference(comparison, scores, model, seeds, scale)} | {len(seeds)} |"
+    yield ""
+
+
+def _judged(comparison: Comparison, scores: dict[str, Scores], model: str) -> list[int]:
+    """Seeds that were judged for all codecs: one alone compares nothing."""
+    names = {seed: [f"{codec.name}-{model}-{seed}" for codec in comparison.contestants] for seed in comparison.seeds}
+    return [seed for seed, of in names.items() if all(name in scores for name in of)]
+
+
+def _mean_of_seeds(scores: dict[str, Scores], names: Sequence[str]) -> dict[str, float]:
+    """Of each clip that every seed has made: two seeds going on from one piece are no two pieces."""
+    of_seeds = [scores[name]["clips"] for name in names]
+    shared = sorted(set.intersection(*(set(of) for of in of_seeds)))
+    return {clip: float(np.mean([of[clip] for of in of_seeds])) for clip in shared}
+
+
+def _frechet(of_seeds: Sequence[Scores], embedding: str) -> str:
+    """Mean of the seeds; nothing where none was taken."""
+    found = [score["frechet"][embedding] for score in of_seeds if embedding in score["frechet"]]
+    return f"{np.mean(found):.3g}" if found else ""
+
+
+def _difference(
+    comparison: Comparison, scores: dict[str, Scores], model: str, seeds: Sequence[int], scale: float
+) -> str:
+    """Semantic minus acoustic on the same clips, and how likely chance alone makes as much of it."""
+    first, second = (
+        _mean_of_seeds(scores, [f"{codec.name}-{model}-{seed}" for seed in seeds]) for codec in comparison.contestants
+    )
+    shared = sorted(first.keys() & second.keys())
+    ones = np.ones(len(shared))
+    values = [np.array([of[clip] for clip in shared]) for of in (first, second)]
+    difference, p = permutation_test((values[0], ones), (values[1], ones))
+    return f"{scale * difference:+.3g} | {p:.3g} | {len(shared)}"
