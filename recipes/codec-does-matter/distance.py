@@ -16,6 +16,8 @@ Embedding = NDArray[np.float64]
 
 RATE = 16_000
 BANDS = 64
+SHORTEST, LONGEST = 500, 3000
+"""Of what Whisper's encoder is given, in frames of 10 ms."""
 
 
 class Embedder:
@@ -37,7 +39,11 @@ class Embedder:
 
 
 class WhisperEmbedder(Embedder):
-    """Mean over time of the encoder's states: [512]."""
+    """Mean over time of the encoder's states: [512].
+
+    What is shorter than 5 s is followed by silence up to there, which is not part of the mean. Whisper itself is used
+    to 30 s; with fewer, a probe tells real sounds apart better (the step `judge` prints how well): hence the choice.
+    """
 
     name = "Whisper-base encoder"
 
@@ -49,11 +55,11 @@ class WhisperEmbedder(Embedder):
 
     def __call__(self, wav: NDArray[np.float32]) -> Embedding:
         """[T] -> [512]."""
-        features = self.model.feature_extractor(wav)
+        features = self.model.feature_extractor(wav)[:, :LONGEST]
         frames = features.shape[1]
-        padded = np.pad(features, ((0, 0), (0, max(0, 3000 - frames))))[:, :3000]
-        states = np.array(self.model.encode(padded))[0]  # [1500, 512]; two frames of features make one state
-        return states[: max(1, min(1500, frames // 2))].mean(0).astype(np.float64)
+        padded = np.pad(features, ((0, 0), (0, max(0, SHORTEST - frames))))
+        states = np.array(self.model.encode(padded))[0]  # [F, 512]; two frames of features make one state
+        return states[: max(1, frames // 2)].mean(0).astype(np.float64)
 
 
 def frechet(real: Embedding, made: Embedding) -> float:
