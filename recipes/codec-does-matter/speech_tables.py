@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 from comparison import Comparison
-from judge import read_rows
+from judge import SPEECH_KINDS, read_rows
 from more_speech import HELD_OUT_VOICE
 
 from xcodec.evaluate.statistics import estimate, permutation_test
 
 PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
 """Word error rates of the paper, in percent: first stage, both stages; semantic teachers HuBERT / WavLM."""
-
-SPOKEN = [(mode, stage) for mode in ("voice", "continuation") for stage in ("ar", "ar+nar")]
 
 
 def speech(comparison: Comparison) -> Iterator[str]:
@@ -27,15 +25,12 @@ def speech(comparison: Comparison) -> Iterator[str]:
     yield "| audio | WER % [95 %] | capped | learnt voices | new voice | speaker similarity | DNSMOS | utterances |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = {"original": ["original"]}
-    kinds |= {
-        f"{c.name}-resynthesis-{k}": [f"{c.name}-resynthesis-{k}-0"] for c in comparison.contestants for k in (1, 8)
-    }
-    for mode, stage in SPOKEN:
+    for what, own in SPEECH_KINDS.items():
         for codec in comparison.contestants:
-            each = [f"{codec.name}-{mode}-{stage}-{seed}" for seed in comparison.seeds]
+            each = [f"{codec.name}-{what}-{seed}" for seed in own or comparison.seeds]
             kinds |= {kind: [kind] for kind in each}
             if len(each) > 1:
-                kinds[f"{codec.name}-{mode}-{stage}, all seeds"] = each
+                kinds[f"{codec.name}-{what}, all seeds"] = each
     for kind, names in kinds.items():
         journals = [read_rows(folder / f"{name}.jsonl") for name in names]
         rows, capped = _pooled(journals), _pooled([[_capped(row) for row in rows] for rows in journals])
@@ -93,20 +88,21 @@ def _rating(rows: list[dict[str, Any]], key: str) -> str:
 def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
     """Semantic minus acoustic, on the same utterances with the same seeds."""
     yield "\n| semantic − acoustic | WER, points | p | capped | p | utterances | seeds |\n|---|---|---|---|---|---|---|"
-    for mode, stage in SPOKEN:
+    for what, own in SPEECH_KINDS.items():
+        seeds = own or comparison.seeds
         journals = [
-            [read_rows(folder / f"{codec.name}-{mode}-{stage}-{seed}.jsonl") for seed in comparison.seeds]
+            [read_rows(folder / f"{codec.name}-{what}-{seed}.jsonl") for seed in seeds]
             for codec in comparison.contestants
         ]
         # A seed that only one of the two has been heard with compares nothing.
-        heard = [seed for seed in range(len(comparison.seeds)) if all(journal[seed] for journal in journals)]
+        heard = [seed for seed in range(len(seeds)) if all(journal[seed] for journal in journals)]
         if not heard:
             continue
         of_both = [[journal[seed] for seed in heard] for journal in journals]
         plain = _difference([_pooled(of_one) for of_one in of_both])
         capped = _difference([_pooled([[_capped(row) for row in rows] for rows in of_one]) for of_one in of_both])
         if plain and capped:
-            yield f"| {mode}, {stage} | {plain[0]} | {capped[0]} | {plain[1]} | {len(heard)} |"
+            yield f"| {what} | {plain[0]} | {capped[0]} | {plain[1]} | {len(heard)} |"
 
 
 def _difference(contestants: list[list[dict[str, Any]]]) -> tuple[str, int] | None:

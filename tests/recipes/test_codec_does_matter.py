@@ -173,7 +173,7 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     assert "| 25 [25, 25] | 50 [50, 50] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables, "by voice: learnt, and new"
     assert "| 150 [150, 150] | 0.5" in tables, "in the new voice, six errors on four words"
     assert "| 76.2 [" in tables, "of which four count when capped"
-    assert "| voice, ar | -52.5 | 0.0" in tables
+    assert "| voice-ar | -52.5 | 0.0" in tables
     assert "| acoustic-voice-ar, all seeds | 78.8 [" in tables
     assert tables.count("| 20 | 2 |") == 1, "twenty utterances said twice are no forty"
     assert "| speech-ar-mini | acoustic | 0 | 1: 24.5 |" in tables
