@@ -19,7 +19,7 @@ def music(comparison: Comparison) -> Iterator[str]:
     """Continuations beside what really follows, as it is and through the codecs."""
     scores = _read(comparison, "music")
     through = [f"{codec.name}-music-resynthesis-{k}-0" for k in (1, 4) for codec in comparison.contestants]
-    references = [name for name in ("another piece", *through) if name in scores]
+    references = [name for name in ("any other", *through) if name in scores]
     yield from _table(comparison, scores, references, MODELS["music"], "nearness to what really follows", 1)
 
 

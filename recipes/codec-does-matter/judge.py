@@ -91,9 +91,8 @@ def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say)
     }
     names = sorted(heard[0])
     real = [np.stack([of[name] for name in names]) for of in heard]
-    # Neighbours may be of one piece; half of the list away is another one.
-    by_chance = nearness(real[0], np.roll(real[0], len(names) // 2, axis=0))
-    write(comparison.scores / "music" / "another piece.json", {"clips": _by_name(names, by_chance), "frechet": {}})
+    others = np.mean([nearness(real[0], np.roll(real[0], away, axis=0)) for away in range(1, len(names))], axis=0)
+    write(comparison.scores / "music" / "any other.json", {"clips": _by_name(names, others), "frechet": {}})
     for folder in sorted(kinds):
         if not folder.exists():
             continue
