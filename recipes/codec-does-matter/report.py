@@ -35,9 +35,11 @@ def draw_curves(comparison: Comparison, target: Path) -> None:
             for seed in comparison.seeds:
                 rows = [row for row in _log(comparison, codec, model, seed) if "valid/total" in row]
                 steps, nats = [row["step"] for row in rows], [row["valid/total"] for row in rows]
-                panel.plot(steps, nats, color=color, label=f"{codec.name}, seed {seed}")
+                if rows:
+                    panel.plot(steps, nats, color=color, marker=".", label=f"{codec.name}, seed {seed}")
         panel.set(title=model, xlabel="step", ylabel="held-out cross entropy, nats per token")
-        panel.legend()
+        if panel.lines:
+            panel.legend()
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=120)
 
