@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from comparison import MODELS, Comparison
+from comparison import MODELS, MUSIC_RESYNTHESIS, Comparison
 
 from xcodec.evaluate.statistics import estimate, permutation_test
 
@@ -18,7 +18,7 @@ Scores = dict[str, Any]
 def music(comparison: Comparison) -> Iterator[str]:
     """Continuations beside what really follows, as it is and through the codecs."""
     scores = _read(comparison, "music")
-    through = [f"{codec.name}-music-resynthesis-{k}-0" for k in (1, 4) for codec in comparison.contestants]
+    through = [f"{codec.name}-{what}-0" for what in MUSIC_RESYNTHESIS for codec in comparison.contestants]
     references = [name for name in ("any other", *through) if name in scores]
     yield from _table(comparison, scores, references, MODELS["music"], "nearness to what really follows", 1)
 
@@ -46,7 +46,7 @@ def _table(
 ) -> Iterator[str]:
     if not scores:
         return
-    embeddings = next(list(score["frechet"]) for score in scores.values() if score["frechet"])
+    embeddings = next((list(score["frechet"]) for score in scores.values() if score["frechet"]), [])
     yield f"| audio | {measure} [95 %] | {' | '.join(f'Fréchet, {name}' for name in embeddings)} | clips |"
     yield f"|---|---|{'---|' * len(embeddings)}---|"
     rows = {name: [name] for name in references}
@@ -60,8 +60,7 @@ def _table(
         values = np.array(list(_mean_of_seeds(scores, of).values()))
         found = estimate(scale * values, np.ones(len(values)))
         distances = " | ".join(_frechet([scores[one] for one in of], embedding) for embedding in embeddings)
-        interval = f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
-        yield f"| {name} | {interval} | {distances} | {found.clips} |"
+        yield f"| {name} | {found} | {distances} | {found.clips} |"
     yield f"\n| semantic − acoustic | {measure} | p | clips | seeds |\n|---|---|---|---|---|"
     for model in models:
         seeds = _judged(comparison, scores, model)

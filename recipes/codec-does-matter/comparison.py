@@ -20,6 +20,18 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 """What is learnt from: English, which Whisper can judge; as much music as these models can use; all sounds."""
 
+SPEECH_KINDS: dict[str, tuple[int, ...]] = {
+    "continuation-ar": (),
+    "continuation-ar+nar": (),
+    "resynthesis-1": (0,),
+    "resynthesis-8": (0,),
+    "voice-ar": (),
+    "voice-ar+nar": (),
+}
+"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone throws no dice."""
+MUSIC_RESYNTHESIS = {"music-resynthesis-1": 1, "music-resynthesis-4": 4}
+"""What really follows through a codec, in as many codebooks as the models have: no model can surpass it."""
+
 
 @dataclass(frozen=True)
 class Contestant:

@@ -1,4 +1,8 @@
-"""Scores of every clip that was made, one JSON line each; what is scored is not scored again."""
+"""Scores of every clip that was made.
+
+Spoken clips take a while each, so each has a line of its own, and is not scored again; music and sounds are scored all
+together, in a file for each folder.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import MODELS, Comparison
+from comparison import MODELS, MUSIC_RESYNTHESIS, SPEECH_KINDS, Comparison
 from distance import Embedder, Embedding, Probe, cross_validate, frechet, nearness
 from held_out import keyword_classes, sounds, utterances
 from make_audio import read_item
-from side_by_side import side_by_side
 
 from xcodec import audio
 from xcodec.data.reading import BrokenAudioError
@@ -20,19 +23,10 @@ from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.metrics import MetricError
 from xcodec.evaluate.metrics.dnsmos import Dnsmos
 from xcodec.evaluate.metrics.speaker import Speaker
+from xcodec.side_by_side import finish
 from xcodec.tokenize import alone
 
 Say = Callable[[str], None]
-
-SPEECH_KINDS: dict[str, tuple[int, ...]] = {
-    "continuation-ar": (),
-    "continuation-ar+nar": (),
-    "resynthesis-1": (0,),
-    "resynthesis-8": (0,),
-    "voice-ar": (),
-    "voice-ar+nar": (),
-}
-"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone throws no dice."""
 
 
 def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: Say) -> None:
@@ -46,7 +40,7 @@ def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: S
     ]
     (comparison.scores / "speech").mkdir(parents=True, exist_ok=True)
     with alone(comparison.scores / "speech"):
-        side_by_side(judge_spoken, [(comparison, folder, count, asr, say) for folder in folders], jobs)
+        finish(judge_spoken, [(comparison, folder, count, asr, say) for folder in folders], jobs)
 
 
 def judge_spoken(comparison: Comparison, folder: Path, count: int, asr: str, say: Say) -> None:
@@ -80,16 +74,22 @@ def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:
 
 
 def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say) -> None:
-    """How near each continuation is to what really followed, by the first embedder; Fréchet distance by each."""
+    """How near each continuation is to what really followed, by the first embedder; Fréchet distance by each.
+
+    Raises:
+        ValueError: not all of the audio is there.
+    """
     made = comparison.out / "made"
     heard = [embed_folder(made / "music-original", embedder) for embedder in embedders]
     kinds = {
         comparison.made(contestant, what, seed)
-        for what in ("music-resynthesis-1", "music-resynthesis-4", *MODELS["music"])
+        for what in (*MUSIC_RESYNTHESIS, *MODELS["music"])
         for seed in (comparison.seeds if what in MODELS["music"] else (0,))
         for contestant in comparison.contestants
     }
     names = sorted(heard[0])
+    if not names:
+        raise ValueError(f"{made / 'music-original'} is empty; run the step `make` first")
     real = [np.stack([of[name] for name in names]) for of in heard]
     others = np.mean([nearness(real[0], np.roll(real[0], away, axis=0)) for away in range(1, len(names))], axis=0)
     write(comparison.scores / "music" / "any other.json", {"clips": _by_name(names, others), "frechet": {}})
@@ -97,7 +97,7 @@ def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say)
         if not folder.exists():
             continue
         say(f"{folder.name}: distance to real music")
-        found = [_stack(embed_folder(folder, embedder), names) for embedder in embedders]
+        found = [_stack(embed_folder(folder, embedder), names, folder) for embedder in embedders]
         score = {
             "clips": _by_name(names, nearness(real[0], found[0])),
             "frechet": {e.name: frechet(*pair) for e, *pair in zip(embedders, real, found, strict=True)},
@@ -134,8 +134,10 @@ def _by_name(names: list[str], values: Embedding) -> dict[str, float]:
     return dict(zip(names, map(float, values), strict=True))
 
 
-def _stack(of: dict[str, Embedding], names: list[str]) -> Embedding:
+def _stack(of: dict[str, Embedding], names: list[str], folder: Path) -> Embedding:
     """[n, D], in the order of the names; a clip that was not made is an error."""
+    if lacking := set(names) - set(of):
+        raise ValueError(f"{folder} lacks {len(lacking)} of {len(names)} clips; run the step `make` to its end")
     return np.stack([of[name] for name in names])
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comparison import MODELS, Comparison, Contestant
+from comparison import MODELS, MUSIC_RESYNTHESIS, Comparison, Contestant
 from held_out import Utterance, keyword_classes, music, sounds, utterances
-from side_by_side import side_by_side
 
 from xcodec import audio
 from xcodec.codec.checkpoint import load
@@ -21,6 +20,7 @@ from xcodec.generate.music import MusicGenerator, MusicOptions
 from xcodec.generate.sound import SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
 from xcodec.lm.checkpoint import load_refining
+from xcodec.side_by_side import finish
 
 PROMPT_SECONDS = 3.0
 MUSIC_PROMPT, MUSIC_NEW = 5.0, 10.0
@@ -55,9 +55,9 @@ def make_speech(comparison: Comparison, count: int, jobs: int, say: Say) -> None
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write(path, read_item(utterance.real, 16_000)[None], 16_000)
     codecs = comparison.contestants
-    side_by_side(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
+    finish(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
     spoken = [(comparison, codec, seed, count, say) for seed in comparison.seeds for codec in codecs]
-    side_by_side(speak_all, spoken, jobs)
+    finish(speak_all, spoken, jobs)
 
 
 def resynthesise_all(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
@@ -124,14 +124,14 @@ def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
             follows = read_item(item, 16_000, begin, round(MUSIC_NEW * item.sample_rate))
             audio.write(path, follows[None], 16_000)
     codecs = comparison.contestants
-    side_by_side(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
+    finish(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
     parts = [
         (comparison, codec, model, seed, count, say)
         for seed in comparison.seeds
         for model in MODELS["music"]
         for codec in codecs
     ]
-    side_by_side(play_all, parts, jobs)
+    finish(play_all, parts, jobs)
 
 
 def resynthesise_music(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
@@ -139,7 +139,7 @@ def resynthesise_music(comparison: Comparison, contestant: Contestant, count: in
     say(f"{contestant.name}: resynthesis of {count} pieces")
     codec = load(contestant.source)
     for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
-        paths = {k: comparison.made(contestant, f"music-resynthesis-{k}", 0) / f"{index:03d}.wav" for k in (1, 4)}
+        paths = {k: comparison.made(contestant, what, 0) / f"{index:03d}.wav" for what, k in MUSIC_RESYNTHESIS.items()}
         if all(path.exists() for path in paths.values()):
             continue
         span = round((MUSIC_PROMPT + MUSIC_NEW) * item.sample_rate)
@@ -166,7 +166,7 @@ def play_all(comparison: Comparison, contestant: Contestant, model: str, seed: i
 def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None:
     """Sounds of every class that the probe knows, from captions of real ones."""
     parts = [(comparison, codec, seed, least, say) for seed in comparison.seeds for codec in comparison.contestants]
-    side_by_side(sound_all, parts, jobs)
+    finish(sound_all, parts, jobs)
 
 
 def sound_all(comparison: Comparison, contestant: Contestant, seed: int, least: int, say: Say) -> None:

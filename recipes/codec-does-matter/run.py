@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 from comparison import CONFIGS, MODELS, PIECES, SOURCES, Comparison, Contestant
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+from xcodec.runtime.errors import debugging, one_line
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Corpus = Annotated[Path, typer.Option(help="Manifest of the corpus (recipes/open-audio).")]
 Speech = Annotated[Path, typer.Option("--speech", help="Manifest of the speech; made by the step `speech`.")]
@@ -214,5 +216,15 @@ def all_command(
     write_report(plan)
 
 
+def main() -> None:
+    """Run a step; what goes wrong is said in one line."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if debugging():
+            raise
+        sys.exit(f"error: {one_line(error)}")
+
+
 if __name__ == "__main__":
-    app()
+    main()

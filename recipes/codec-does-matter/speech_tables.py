@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import Comparison
-from judge import SPEECH_KINDS, read_rows
+from comparison import SPEECH_KINDS, Comparison
+from judge import read_rows
 from more_speech import HELD_OUT_VOICE
 
 from xcodec.evaluate.statistics import estimate, permutation_test
@@ -47,8 +47,7 @@ def speech(comparison: Comparison) -> Iterator[str]:
 
 def _interval(numerators: list[float], denominators: list[float] | None = None, scale: float = 1.0) -> str:
     below = np.array(denominators if denominators is not None else np.ones(len(numerators)), float)
-    found = estimate(np.array(numerators, float), below)
-    return f"{scale * found.mean:.3g} [{scale * found.low:.3g}, {scale * found.high:.3g}]"
+    return str(estimate(scale * np.array(numerators, float), below))
 
 
 def _pooled(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -6,11 +6,7 @@ goes to `clips.jsonl` when the clip is done; a run that stops goes on from there
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from xcodec.evaluate.codecs import Audio, Contender, open_codecs
 from xcodec.evaluate.codecs.base import of_length
 from xcodec.evaluate.journal import Journal, Record
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, make
+from xcodec.side_by_side import side_by_side
 
 WER = "wer"
 """Among the names of metrics, the one that needs a recogniser and transcripts."""
@@ -184,26 +181,13 @@ def run(judge: Judge, clips: Sequence[Clip], jobs: int = 1) -> Iterator[int]:
         if labels := [codec.label for codec in judge.codecs if (clip.name, codec.identity) not in done]:
             todo.append((clip, labels, clip.name in kept))
     yield len(todo)
-    if jobs == 1 or len(todo) < 2:
-        for left, task in enumerate(todo, start=1 - len(todo)):
-            journal.add(judge.judge(*task))
-            yield -left
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in mid-flight
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(min(jobs, len(todo)), context, initializer=_start, initargs=(settings, jobs)) as pool:
-        futures = [pool.submit(_judge, *task) for task in todo]
-        try:
-            for left, future in enumerate(as_completed(futures), start=1 - len(todo)):
-                journal.add(future.result())
-                yield -left
-        except BrokenProcessPool as error:
-            raise ValueError("a process at work died; is there enough memory? Run again to go on") from error
-        except BaseException:
-            # Whoever stops a run does not want to wait for clips that are half done; they are done when it goes on.
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-            raise
+    one_by_one = jobs == 1 or len(todo) < 2  # by the judge that is there already
+    done_now = (
+        (judge.judge(*task) for task in todo) if one_by_one else side_by_side(_judge, todo, jobs, _start, (settings,))
+    )
+    for left, records in enumerate(done_now, start=1 - len(todo)):
+        journal.add(records)
+        yield -left
 
 
 def _kept(clips: Sequence[Clip], count: int) -> set[str]:
@@ -217,13 +201,8 @@ def _kept(clips: Sequence[Clip], count: int) -> set[str]:
 _judge_of_process: Judge | None = None
 
 
-def _start(settings: Settings, jobs: int) -> None:
+def _start(settings: Settings) -> None:
     global _judge_of_process
-    import torch
-
-    # A Ctrl-C reaches every process of a terminal; the one that started the others ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     _judge_of_process = Judge(settings)
 
 

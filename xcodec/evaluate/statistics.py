@@ -25,6 +25,14 @@ class Estimate:
     high: float
     clips: int
 
+    def __str__(self) -> str:
+        """For tables.
+
+        >>> str(Estimate(0.5, 0.25, 0.8125, 10))
+        '0.5 [0.25, 0.812]'
+        """
+        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
 
 @dataclass(frozen=True)
 class Comparison:
