@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import tiny_codec
 from xcodec import audio, save
-from xcodec.codec.checkpoint import load, weights_hash
+from xcodec.codec.checkpoint import load, tokens_hash
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import read_table, shards
 from xcodec.tokenize import tokenize
@@ -66,7 +66,7 @@ def test_codes_are_those_of_the_codec_and_what_is_known_comes_along(corpus: Path
     assert [each.id for each in made.skipped] == ["3.wav#0+3100"]
     table = read_table(tmp_path / "tokens")
     codec = load(model)
-    assert table.info.model_hash == weights_hash(codec)
+    assert table.info.model_hash == tokens_hash(codec)
     assert table.info.codebooks == 4
     item = next(item for item in table.items if item.id.startswith("2.wav"))
     heard, _ = audio.read(corpus.parent / "2.wav", codec.sample_rate)

@@ -405,8 +405,8 @@ def test_expect_names_both_models() -> None:
     with pytest.raises(TokenFileError) as refusal:
         make_tokens().header.expect("xcodec-hubert-librispeech", b"\xff" * 8, "out.xc")
     assert str(refusal.value) == (
-        "out.xc was made by model xcodec-mini (weights 0001020304050607), but this is "
-        "xcodec-hubert-librispeech (weights ffffffffffffffff); load that model with --model"
+        "out.xc was made by model xcodec-mini (tokens 0001020304050607), but this is "
+        "xcodec-hubert-librispeech (tokens ffffffffffffffff); load that model with --model"
     )
 
 

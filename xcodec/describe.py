@@ -38,7 +38,7 @@ def _describe_tokens(path: Path) -> dict[str, object]:
         "file": str(path),
         "kind": "tokens",
         "model": header.model,
-        "weights": header.model_hash.hex(),
+        "tokens": header.model_hash.hex(),
         "sample_rate": header.sample_rate,
         "samples": header.samples,
         "seconds": header.samples / header.sample_rate,
@@ -67,7 +67,7 @@ def _describe_audio(path: Path) -> dict[str, object]:
 
 
 def _describe_model(name: str) -> dict[str, object]:
-    from xcodec.codec.checkpoint import load, weights_hash
+    from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
     from xcodec.lm.checkpoint import is_language_model
 
     if is_language_model(name):
@@ -78,6 +78,7 @@ def _describe_model(name: str) -> dict[str, object]:
     return {
         "model": config.name,
         "kind": "model",
+        "tokens": tokens_hash(codec),
         "weights": weights_hash(codec),
         "sample_rate": config.sample_rate,
         "frame_rate": config.frame_rate,
@@ -105,7 +106,7 @@ def _describe_language_model(folder: str) -> dict[str, object]:
         "text": "none" if config.text is None else config.text.front_end,
         "captions": "none" if config.captions is None else config.captions.encoder,
         "codec": config.codec.model,
-        "codec_weights": config.codec.model_hash,
+        "codec_tokens": config.codec.model_hash,
         "longest_seconds": config.longest / config.codec.frame_rate,
         "parameters": sum(each.numel() for each in model.parameters()),
     }

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from xcodec import audio
-from xcodec.codec.checkpoint import load, weights_hash
+from xcodec.codec.checkpoint import load, tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
 from xcodec.data.reading import BrokenAudioError, read_span
@@ -160,7 +160,7 @@ def _unreadable(folder: Path, items: Sequence[AudioItem]) -> list[Skipped]:
 def _info(codec: XCodec, bandwidth: float | None) -> TableInfo:
     return TableInfo(
         model=codec.config.name,
-        model_hash=weights_hash(codec),
+        model_hash=tokens_hash(codec),
         codebooks=codec.config.codebooks_for(bandwidth),
         codebook_size=codec.codebook_size,
         sample_rate=codec.sample_rate,
@@ -176,8 +176,8 @@ def _already(folder: Path, info: TableInfo) -> tuple[set[str], list[Skipped]]:
         own, bad = read_info(shard)
         if own != info:
             raise DataError(
-                f"{folder} holds tokens of {own.model} (weights {own.model_hash}, {own.codebooks} codebooks), not of"
-                f" {info.model} (weights {info.model_hash}, {info.codebooks} codebooks); name another folder"
+                f"{folder} holds tokens of {own.model} (tokens {own.model_hash}, {own.codebooks} codebooks), not of"
+                f" {info.model} (tokens {info.model_hash}, {info.codebooks} codebooks); name another folder"
             )
         ids.update(read_ids(shard))
         skipped += bad

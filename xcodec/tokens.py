@@ -112,7 +112,7 @@ class TokenHeader:
         sample_rate: of the decoded audio, in Hz.
         hop_length: samples per frame.
         model: the codec's name, for people: 1 to 31 bytes of printable UTF-8.
-        model_hash: the first 8 bytes of the SHA-256 of its weights, for `expect`.
+        model_hash: the first 8 bytes of the SHA-256 of what makes its codes, for `expect`.
         samples: the exact count per channel; 0 as long as it is not known.
 
     Raises:
@@ -159,15 +159,15 @@ class TokenHeader:
         return HEADER_BYTES + _bytes_for(self.frames * self.frame_bits)
 
     def expect(self, model: str, model_hash: bytes, source: str | os.PathLike[str]) -> None:
-        """Checks that the codes in `source` are this model's; its weights decide, whatever its name.
+        """Checks that the codes in `source` are this model's; what makes its codes decides, whatever its name.
 
         Raises:
             TokenFileError: they are another's.
         """
         if model_hash != self.model_hash:
             raise TokenFileError(
-                f"{os.fspath(source)} was made by model {self.model} (weights {self.model_hash.hex()}), "
-                f"but this is {model} (weights {model_hash.hex()}); load that model with --model"
+                f"{os.fspath(source)} was made by model {self.model} (tokens {self.model_hash.hex()}), "
+                f"but this is {model} (tokens {model_hash.hex()}); load that model with --model"
             )
 
     def _to_bytes(self, payload_checksum: int) -> bytes:

@@ -20,7 +20,7 @@ from torch import Tensor
 import xcodec
 from tests.codec.test_parity import GOLDEN, golden_rule, write_release
 from tests.conftest import TEACHERS, tiny_config
-from xcodec.codec.checkpoint import CheckpointError, load, save, sources, to_transformers, weights_hash
+from xcodec.codec.checkpoint import CheckpointError, load, save, sources, to_transformers, tokens_hash, weights_hash
 from xcodec.codec.config import QuantizerConfig, SemanticConfig, TeacherConfig
 from xcodec.codec.model import XCodec
 
@@ -287,6 +287,28 @@ def test_the_hash_follows_what_makes_codes_and_audio_and_nothing_else() -> None:
             tensor.view(-1)[0] += 0.5
         seen.add(weights_hash(codec))
     assert len(seen) == 8
+
+
+def test_a_decoder_that_has_been_trained_on_leaves_the_hash_of_the_tokens_as_it_was() -> None:
+    codec = untrained("dac", "hubert")
+    first, whole = tokens_hash(codec), weights_hash(codec)
+    with torch.no_grad():
+        codec.to_acoustic.weight += 1
+        codec.acoustic_decoder.layers[6].bias += 1
+    assert tokens_hash(codec) == first
+    assert weights_hash(codec) != whole
+    seen = {first}
+    for tensor in (
+        codec.acoustic_encoder.layers[0].bias,
+        codec.semantic_encoder.first.weight,
+        codec.quantizer.levels[3].codebook.vectors,
+        next(codec.teacher.parameters()),
+        codec.prior.bias,
+    ):
+        with torch.no_grad():
+            tensor.view(-1)[0] += 0.5
+        seen.add(tokens_hash(codec))
+    assert len(seen) == 6
 
 
 # --- where a checkpoint is --------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def test_the_words_of_a_prompt_must_be_readable(speaker: SpeechGenerator, voice:
 
 
 def test_another_codec_is_refused(models: Path, codec: XCodec) -> None:
-    with pytest.raises(GenerateError, match=r"speaks tokens of .* \(weights 0000000000000000\), but this codec is"):
+    with pytest.raises(GenerateError, match=r"speaks tokens of .* \(tokens 0000000000000000\), but this codec is"):
         SpeechGenerator(models / "foreign", codec)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,9 @@ from .quantize import Quantized, ResidualVectorQuantizer
 from .semantic import SemanticDecoder, SemanticEncoder
 from .spectral import SpectralDecoder, SpectralEncoder
 from .teacher import Teacher
+
+if TYPE_CHECKING:
+    from .checkpoint import Fingerprint
 
 
 @dataclass
@@ -66,8 +70,8 @@ class XCodec(nn.Module):
     def __init__(self, config: XCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.weights_id: str | None = None
-        """The hash of the weights it was loaded with, where an engine has rebuilt them to run fast."""
+        self.loaded_as: Fingerprint | None = None
+        """The hashes of the weights it was loaded with, where an engine has rebuilt them to run fast."""
         acoustic, strides, width = config.acoustic, config.strides, config.quantizer.width
         if isinstance(acoustic, DacConfig):
             self.acoustic_encoder: nn.Module = DacEncoder(acoustic, strides)

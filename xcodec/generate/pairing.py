@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xcodec import audio
-from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.checkpoint import tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.lm.model import CodeLM
 from xcodec.runtime.streaming import StreamingDecoder
@@ -42,11 +42,11 @@ def check_pair(model: CodeLM, codec: XCodec) -> None:
     Raises:
         GenerateError: it is another; to it, the model's tokens would mean other sounds.
     """
-    facts, own = model.config.codec, weights_hash(codec)
+    facts, own = model.config.codec, tokens_hash(codec)
     if facts.model_hash != own:
         raise GenerateError(
-            f"the language model speaks tokens of {facts.model} (weights {facts.model_hash}), but this codec is"
-            f" {codec.config.name} (weights {own}); name the right one with --codec"
+            f"the language model speaks tokens of {facts.model} (tokens {facts.model_hash}), but this codec is"
+            f" {codec.config.name} (tokens {own}); name the right one with --codec"
         )
 
 

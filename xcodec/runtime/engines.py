@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xcodec.codec.acoustic import DacDecoder, DacEncoder, Snake
-from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.checkpoint import fingerprint
 from xcodec.codec.model import XCodec
 from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
@@ -60,7 +60,7 @@ def accelerate(codec: XCodec, able: Abilities | None = None) -> XCodec:
         able: what to make use of; by default, what its device turns out to be good at.
     """
     able = able or abilities(codec.prior.weight.device)
-    codec.weights_id = weights_hash(codec)  # as that of the codes, which are the same but for rounding
+    codec.loaded_as = fingerprint(codec)  # its codes and audio are the same but for rounding
     fold(exact(codec))
     if codec.config.acoustic.kind == "dac":
         # Spectral halves run at frame rate, so there is little to gain, and their transforms need the digits.

@@ -103,7 +103,7 @@ def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = 
     """
     if missing := [name for name in _PACKAGES[file_format] if find_spec(name) is None]:
         raise ExportError(f"exporting needs {' and '.join(missing)}: pip install 'xcodec[export]'")
-    if codec.weights_id is not None:
+    if codec.loaded_as is not None:
         raise ExportError(f"{codec.config.name} was loaded to run fast, and cannot be exported; load it as 'exact'")
     if file_format == "openvino" and not isinstance(codec.config.acoustic, DacConfig):
         raise ExportError(

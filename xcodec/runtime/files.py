@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec import audio
-from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.checkpoint import tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.runtime.recording import Channels, Progress, Recording
 from xcodec.runtime.signals import signals_deferred, writing
@@ -168,12 +168,12 @@ class FileCodec:
             sample_rate=codec.sample_rate,
             hop_length=codec.hop_length,
             model=codec.config.name,
-            model_hash=bytes.fromhex(weights_hash(codec)),
+            model_hash=bytes.fromhex(tokens_hash(codec)),
         )
 
     def _check_model(self, header: TokenHeader, source: Path) -> None:
         codec = self._codec
-        header.expect(codec.config.name, bytes.fromhex(weights_hash(codec)), source)
+        header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), source)
         # The same weights can be run in one way only, so these differ only if the file was made to deceive.
         made_for = (header.sample_rate, header.hop_length, header.codebook_size)
         if made_for != (codec.sample_rate, codec.hop_length, codec.codebook_size):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.checkpoint import tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.runtime.streaming import PORTION, StreamingDecoder, StreamingEncoder
 from xcodec.tokens import TokenHeader
@@ -44,7 +44,7 @@ def encode_pipe(
         sample_rate=codec.sample_rate,
         hop_length=codec.hop_length,
         model=codec.config.name,
-        model_hash=bytes.fromhex(weights_hash(codec)),
+        model_hash=bytes.fromhex(tokens_hash(codec)),
     )
     device = codec.prior.weight.device
     writer = StreamWriter(target, header)
@@ -65,7 +65,7 @@ def decode_pipe(codec: XCodec, source: BinaryIO, target: BinaryIO) -> None:
         TokenFileError: the source is no such stream, is damaged or cut short, or was made by another model.
     """
     reader = StreamReader(source)
-    reader.header.expect(codec.config.name, bytes.fromhex(weights_hash(codec)), Path("standard input"))
+    reader.header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), Path("standard input"))
     device = codec.prior.weight.device
     decoder = StreamingDecoder(codec)
     written = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from xcodec.codec.checkpoint import load, weights_hash
+from xcodec.codec.checkpoint import load, tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.lm.decoding import Limits, Request, generate, refine
 from xcodec.lm.model import CodeLM, RefiningLM
@@ -27,7 +27,7 @@ def load_listener(codec: str | None, examples: Examples, say: Callable[[str], No
     except CheckpointError as error:
         say(f"validation will not be heard: {error}")
         return None
-    if weights_hash(loaded) != examples.model.codec.model_hash:
+    if tokens_hash(loaded) != examples.model.codec.model_hash:
         say(f"validation will not be heard: data.codec is {loaded.config.name}, but not the one that made the tokens")
         return None
     return Listener(loaded, examples)

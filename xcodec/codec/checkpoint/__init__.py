@@ -7,9 +7,18 @@ load too; :mod:`names` is the table of what they call things. Nothing is ever un
 
 from xcodec.storage import CheckpointError
 
-from .fingerprint import weights_hash
+from .fingerprint import Fingerprint, fingerprint, tokens_hash, weights_hash
 from .interchange import to_transformers
 from .loading import load
 from .saving import save
 
-__all__ = ["CheckpointError", "load", "save", "to_transformers", "weights_hash"]
+__all__ = [
+    "CheckpointError",
+    "Fingerprint",
+    "fingerprint",
+    "load",
+    "save",
+    "to_transformers",
+    "tokens_hash",
+    "weights_hash",
+]

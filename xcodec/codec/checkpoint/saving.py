@@ -38,7 +38,7 @@ def save(
             overflows ``dtype``.
         OSError: the files cannot be written.
     """
-    if codec.weights_id is not None:
+    if codec.loaded_as is not None:
         raise CheckpointError(f"{codec.config.name} was loaded to run fast, and cannot be saved; load it as 'exact'")
     tensors = {
         name: _stored(name, tensor, dtype)
