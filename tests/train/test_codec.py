@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import HubertConfig, HubertModel
 
 from tests.conftest import TEACHERS
-from xcodec.codec.checkpoint import CheckpointError
+from xcodec.codec.checkpoint import CheckpointError, load, tokens_hash, weights_hash
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import Spectrogram
@@ -315,6 +315,25 @@ def test_weights_may_come_from_another_run(tiny: Tiny) -> None:
     trainer = CodecTrainer(tiny(f"init_from={first.folder / 'model'}", name="second"))
     trainer.start(resume=False)
     assert_same(final_weights(first), trainer.network.state_dict())
+
+
+def test_a_decoder_can_be_trained_on_without_a_change_in_the_tokens(tiny: Tiny, corpus: Path) -> None:
+    first = tiny("steps=3", name="first")
+    run(first)
+    before = load(first.folder / "model")
+    second = tiny(
+        "steps=6", "tokens_stay=true", f"init_from={first.folder / 'model'}", "validate_every=2", "losses.spectra=1",
+        name="second", data={"validation": [{"path": str(corpus)}]},
+    )  # fmt: skip
+    run(second)
+    after = load(second.folder / "model")
+    assert tokens_hash(after) == tokens_hash(before)
+    assert weights_hash(after) != weights_hash(before)
+    changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert changed
+    assert all(name.startswith(("to_acoustic.", "acoustic_decoder.")) for name in changed)
+    with pytest.raises(ConfigError, match="tokens_stay needs a codec"):
+        tiny("tokens_stay=true")
 
 
 def test_averaged_weights_lag_behind_and_are_exported(tiny: Tiny) -> None:

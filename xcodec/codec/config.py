@@ -118,6 +118,15 @@ class TeacherConfig:
         """The ``transformers`` model type."""
         return str(self.architecture.get("model_type"))
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "teacher.") -> TeacherConfig:
+        """Of fields as JSON and YAML have them; missing ones take their defaults.
+
+        Raises:
+            ConfigError: an unknown field, or a value that cannot be.
+        """
+        return _build(cls, values, where)
+
 
 @dataclass(frozen=True)
 class SemanticConfig:
@@ -277,7 +286,7 @@ class XCodecConfig:
         if values.get("semantic") is not None:
             semantic = dict(values["semantic"])
             if "teacher" in semantic:
-                semantic["teacher"] = _build(TeacherConfig, semantic["teacher"], "semantic.teacher.")
+                semantic["teacher"] = TeacherConfig.from_dict(semantic["teacher"], "semantic.teacher.")
             values["semantic"] = _build(SemanticConfig, semantic, "semantic.")
         if "quantizer" in values:
             values["quantizer"] = _build(QuantizerConfig, values["quantizer"], "quantizer.")

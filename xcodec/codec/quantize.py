@@ -189,6 +189,17 @@ class ResidualVectorQuantizer(nn.Module):
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(QuantizerLevel(config, seed) for seed in range(config.codebooks))
+        self.at_rest = False
+        """Whether the codebooks stay where they are, also in training mode."""
+
+    def rest(self) -> None:
+        """Keep the codebooks where they are from now on: no later :meth:`train` wakes them."""
+        self.at_rest = True
+        self.eval()
+
+    def train(self, mode: bool = True) -> ResidualVectorQuantizer:
+        """Training mode lets codebooks follow what they see, unless they are at rest."""
+        return super().train(mode and not self.at_rest)
 
     def first(self, count: int) -> list[QuantizerLevel]:
         """The first ``count`` levels."""

@@ -149,12 +149,15 @@ class WhisperStates(nn.Module):
         self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)  # [mels, 201]
 
     def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
-        """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first.
+        """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first."""
+        window = torch.hann_window(400, device=wav.device)
+        spectrum = torch.stft(wav, 400, 160, window=window, return_complex=True)[..., :-1].abs().square()
+        return self.states(self.log_mel(spectrum, self.filters))
 
-        That of the encoder's last layer is normalised.
-        """
+    def states(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        """The same of a log-mel spectrogram [B, mels, 2 F]. That of the encoder's last layer is normalised."""
         encoder = self.encoder
-        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(self._log_mel(wav)))))
+        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(log_mel))))
         hidden = hidden.transpose(1, 2)  # (B, D, F) -> (B, F, D)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
@@ -164,12 +167,14 @@ class WhisperStates(nn.Module):
             states[-1] = encoder.layer_norm(states[-1])
         return tuple(states)
 
-    def _log_mel(self, wav: Tensor) -> Tensor:
-        """[B, T] -> [B, mels, T / 160], scaled as Whisper was trained: 8 decades below the loudest band, no more."""
-        window = torch.hann_window(400, device=wav.device)
-        spectrum = torch.stft(wav, 400, 160, window=window, return_complex=True)[..., :-1].abs().square()
-        with torch.autocast(wav.device.type, enabled=False):  # eight decades need the digits
-            log_mel = (self.filters @ spectrum).clamp(min=1e-10).log10()
+    @staticmethod
+    def log_mel(power: Tensor, filters: Tensor) -> Tensor:
+        """Power of bins [B, bins, N], with filters [mels, bins] -> [B, mels, N], scaled as Whisper was trained.
+
+        That is: 8 decades below the loudest band, and no more.
+        """
+        with torch.autocast(power.device.type, enabled=False):  # eight decades need the digits
+            log_mel = (filters @ power).clamp(min=1e-10).log10()
         log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8)
         return (log_mel + 4) / 4
 

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from xcodec.codec.checkpoint import save
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
+from xcodec.codec.spectral import SpectralDecoder
 from xcodec.data.crops import CropBatch, crop_loader
 
 from .averaging import WeightAverage
 from .checkpoint import load_training, load_weights
 from .config import TrainConfig
 from .discriminators import Discriminators, halves
+from .listener import Listener
 from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
@@ -33,6 +35,7 @@ from .start import (
     codebooks_are_placed,
     load_teacher,
     place_codebooks,
+    rest_but_decoder,
     spare_semantics,
     start_semantics,
 )
@@ -51,13 +54,19 @@ class CodecTrainer(Run[CropBatch]):
         super().__init__(config)
         self.config = config
         codec = XCodec(config.codec)
+        if config.tokens_stay:
+            rest_but_decoder(codec)
         self.trainable = {name: value for name, value in codec.named_parameters() if value.requires_grad}
         self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._two_sides()))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
         self.discriminators: nn.Module | None = None
         if config.discriminators.kinds and (config.losses.adversarial or config.losses.feature_matching):
             self._make_discriminators()
-        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate).to(self.accelerator.device)
+        listener, decoder = None, codec.acoustic_decoder
+        if config.losses.heard and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
+            listener = Listener(config.ear, decoder.spectrogram, codec.sample_rate)
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, listener)
+        self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
         self.validator: Validator | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xcodec.codec.config import XCodecConfig
+from xcodec.codec.config import SpectralConfig, TeacherConfig, XCodecConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
 from xcodec.settings import ConfigError
 from xcodec.settings import require as _require
@@ -121,6 +121,8 @@ class LossWeights:
 
     spectra: float = 0.0
     """L1 between compressed magnitudes, of a spectral decoder: the one loss that needs no phases, and so no audio."""
+    heard: float = 0.0
+    """L1 between what ``listener`` hears in the decoder's spectra and in the true ones, of a spectral decoder."""
     waveform: float = 0.0
     """L1 between waveforms."""
     mel: float = 0.0
@@ -296,6 +298,11 @@ class TrainConfig(RunConfig):
     semantic_levels: int | None = None
     """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on sound.
     ``null``: all of them code both, as the paper's do."""
+    tokens_stay: bool = False
+    """Train only what lies after the quantiser, of the codec that ``init_from`` names: its tokens stay what they are,
+    and language models that speak them keep their voices."""
+    listener: dict[str, Any] | None = None
+    """The Whisper of ``losses.heard``, written as :class:`~xcodec.codec.config.TeacherConfig` is."""
     quantize_from: int = 0
     """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
     kmeans_batches: int = 8
@@ -321,6 +328,14 @@ class TrainConfig(RunConfig):
             self.semantic_levels is None or (codec.semantic is not None and codec.quantizer.code_width is None),
             "semantic_levels needs a semantic branch, and codes that are not factorised (quantizer.code_width: null)",
         )
+        _require(
+            not self.tokens_stay or self.init_from is not None,
+            "tokens_stay needs a codec whose tokens they are: name it with init_from",
+        )
+        _require(
+            not self.losses.heard or (self.listener is not None and isinstance(codec.acoustic, SpectralConfig)),
+            "losses.heard needs a listener, and spectral acoustic halves",
+        )
         samples = self.data.crops(codec.sample_rate).samples
         _require(
             samples % codec.hop_length == 0,
@@ -331,6 +346,12 @@ class TrainConfig(RunConfig):
     def codec(self) -> XCodecConfig:
         """The codec to train."""
         return XCodecConfig.from_dict({"name": self.name, **self.model})
+
+    @property
+    def ear(self) -> TeacherConfig:
+        """The listener's config."""
+        assert self.listener is not None, "asked for by losses.heard"
+        return TeacherConfig.from_dict(self.listener)
 
 
 AnyRun = TypeVar("AnyRun", bound=RunConfig)

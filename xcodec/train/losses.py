@@ -18,6 +18,7 @@ from xcodec.codec.model import CodecOutput
 
 from .config import LossWeights, SpectraConfig
 from .discriminators import Verdict
+from .listener import Listener
 from .pqmf import PQMF
 
 MAGNITUDE_FLOOR = 1e-7
@@ -134,9 +135,13 @@ def adversarial_losses(weights: LossWeights, real: Sequence[Verdict], fake: Sequ
 class CodecLosses(nn.Module):
     """All losses of the codec that need no discriminator, each under the name of its weight."""
 
-    def __init__(self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int) -> None:
+    def __init__(
+        self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int, listener: Listener | None = None
+    ) -> None:
         super().__init__()
         self.weights = weights
+        self.listener = listener
+        """Of the loss ``heard``."""
         self.reconstruction = ReconstructionLosses(weights, spectra, sample_rate)
 
     @property
@@ -153,6 +158,8 @@ class CodecLosses(nn.Module):
             losses |= self.reconstruction(output.audio.float(), clips)
         if weights.spectra and output.spectra is not None and output.true_spectra is not None:
             losses["spectra"] = F.l1_loss(output.spectra.float(), output.true_spectra)
+        if self.listener is not None and output.spectra is not None and output.true_spectra is not None:
+            losses["heard"] = self.listener(output.spectra, output.true_spectra)
         if output.semantic is not None and output.teacher is not None:
             if weights.semantic:
                 losses["semantic"] = F.mse_loss(output.semantic.float(), output.teacher.float())

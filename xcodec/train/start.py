@@ -16,8 +16,8 @@ from xcodec.codec.semantic import SemanticUnit
 from xcodec.codec.teacher import Teacher, WhisperStates
 
 
-def load_teacher(teacher: Teacher) -> None:
-    """Give a teacher the weights that its config names.
+def load_teacher(teacher: Teacher, where: str = "model.semantic.teacher.source") -> None:
+    """Give a teacher the weights that its config names; ``where`` in the run's config it does.
 
     Raises:
         ConfigError: there is no source, or what is there is not this network.
@@ -25,8 +25,7 @@ def load_teacher(teacher: Teacher) -> None:
     source = teacher.config.source
     if source is None:
         raise ConfigError(
-            "model.semantic.teacher.source is not set: a teacher without pre-trained weights teaches noise;"
-            " name a hub model or a folder"
+            f"{where} is not set: a teacher without pre-trained weights teaches noise; name a hub model or a folder"
         )
     network = teacher.network
     model: Any = network.encoder if isinstance(network, WhisperStates) else network.model
@@ -115,6 +114,14 @@ def spare_semantics(codec: XCodec, levels: int) -> None:
     width = codec.prior.in_features - codec.config.acoustic.width
     for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels[levels:]):
         level.codebook.ignored = width
+
+
+def rest_but_decoder(codec: XCodec) -> None:
+    """Take out of training whatever has a say in the tokens, and what only tells how well they say it."""
+    codec.requires_grad_(False)
+    for part in (codec.to_acoustic, codec.acoustic_decoder):
+        part.requires_grad_(True)
+    codec.quantizer.rest()
 
 
 def _total_variance(features: Tensor) -> Tensor:
