@@ -68,6 +68,7 @@ def main() -> None:
         ways[f"searched, {rounds} rounds"] = lambda m, _, rounds=rounds: spectrogram.synthesise(m, rounds)
     for rounds in (0, 6):
         ways[f"pulses, {rounds} rounds"] = lambda m, _, rounds=rounds: spectrogram.synthesise(m, rounds, *voice(m))
+    ways["pulses, 6 rounds, low bins settled"] = lambda m, _: spectrogram.synthesise(m, 6, *voice(m), voice.settled)
     clips = [codec.pad_to_frames(clip) for clip in read_clips(options.manifest, options.clips)]
     hear = Dnsmos()
     table = Table(title=f"{options.codec}, {len(clips)} clips: STOI, PESQ-WB, DNSMOS")

@@ -24,13 +24,14 @@ def given(batch: int, frames: int, held_share: float) -> tuple[Tensor, Tensor, T
 
 @pytest.mark.parametrize("held_share", [0.0, 0.4, 1.1])
 @pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 40), (3, 17)])
-@pytest.mark.parametrize("iterations", [0, 1, 4])
+@pytest.mark.parametrize(("iterations", "settled"), [(0, 0), (1, 20), (4, 0), (4, 9)])
 @torch.inference_mode()
-def test_it_is_the_plain_one(batch: int, frames: int, iterations: int, held_share: float) -> None:
+def test_it_is_the_plain_one(batch: int, frames: int, iterations: int, settled: int, held_share: float) -> None:
     plain, quick = spectrograms()
     magnitudes, model, held = given(batch, frames, held_share)
-    expected = plain.synthesise(magnitudes, iterations, model, held)
-    torch.testing.assert_close(quick.synthesise(magnitudes, iterations, model, held), expected, rtol=1e-6, atol=1e-6)
+    expected = plain.synthesise(magnitudes, iterations, model, held, settled)
+    found = quick.synthesise(magnitudes, iterations, model, held, settled)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @torch.inference_mode()

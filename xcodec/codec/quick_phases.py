@@ -21,20 +21,27 @@ class QuickSpectrogram(Spectrogram):
     """A spectrogram whose search for phases is for decoding alone."""
 
     def synthesise(
-        self, magnitudes: Tensor, iterations: int, model: Tensor | None = None, held: Tensor | None = None
+        self,
+        magnitudes: Tensor,
+        iterations: int,
+        model: Tensor | None = None,
+        held: Tensor | None = None,
+        settled: int = 0,
     ) -> Tensor:
         """As that of its class; where gradients are wanted, that itself."""
         if torch.is_grad_enabled():
-            return super().synthesise(magnitudes, iterations, model, held)
+            return super().synthesise(magnitudes, iterations, model, held, settled)
         batch, frames, _ = magnitudes.shape
         pieces = magnitudes.new_empty(batch, frames, self.size)
         windows = torch.arange(batch * frames, device=magnitudes.device)  # those whose phases are searched for
+        rows = windows[:0]  # those that are given them
         if model is not None and held is not None:
             rows = held.flatten().nonzero().squeeze(1)
             windows = (~held.flatten()).nonzero().squeeze(1)
             if len(rows):  # of no windows at all, there is no transform
                 given = self._of_windows(self._padded(model.view(batch, -1)), rows, frames)
-                pieces.view(-1, self.size)[rows] = self._sound(_given(given, magnitudes.flatten(0, 1)[rows]))
+                given = _given(given, magnitudes.flatten(0, 1)[rows])
+                pieces.view(-1, self.size)[rows] = self._sound(given)
         wanted = magnitudes.flatten(0, 1)[windows]  # [M, bins]
         phases = torch.ones_like(wanted)
         phases[:, 1::2] = -1
@@ -49,6 +56,10 @@ class QuickSpectrogram(Spectrogram):
             spectrum, before = _given(direction, wanted), consistent
         if len(windows):
             pieces.view(-1, self.size)[windows] = self._sound(spectrum)
+        if len(rows) and settled:
+            agreed = self._of_windows(self._joined(pieces, shares), rows, frames)[:, :settled]
+            given[:, :settled] = _given(agreed, magnitudes.flatten(0, 1)[rows, :settled])
+            pieces.view(-1, self.size)[rows] = self._sound(given)
         hops = self._joined(pieces, shares).view(batch, -1)
         return hops[:, None, self.margin : self.margin + frames * self.hop]
 

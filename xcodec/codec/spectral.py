@@ -154,7 +154,7 @@ class SpectralDecoder(nn.Module):
         """Where audio is decoded in pieces, each must begin with a multiple of so many frames to sound as the whole."""
         if config.pulses:
             self.voice = Voice(sample_rate, self.spectrogram.hop, self.spectrogram.size)
-            spectra += OVERLAP // 2 + self.voice.context
+            spectra += OVERLAP - 1 + OVERLAP // 2 + self.voice.context
             self.align_frames = self.voice.block // self.per_frame
         self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
@@ -173,7 +173,7 @@ class SpectralDecoder(nn.Module):
             return self.spectrogram.synthesise(magnitudes, self.iterations)
         with torch.no_grad():
             pulses, voiced = self.voice(magnitudes)
-        return self.spectrogram.synthesise(magnitudes, self.iterations, pulses, voiced)
+        return self.spectrogram.synthesise(magnitudes, self.iterations, pulses, voiced, self.voice.settled)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""

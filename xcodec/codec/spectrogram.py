@@ -51,7 +51,12 @@ class Spectrogram(nn.Module):
         return (compressed.clamp(min=0) / GAIN).pow(3) * (self.size / 2)
 
     def synthesise(
-        self, magnitudes: Tensor, iterations: int, model: Tensor | None = None, held: Tensor | None = None
+        self,
+        magnitudes: Tensor,
+        iterations: int,
+        model: Tensor | None = None,
+        held: Tensor | None = None,
+        settled: int = 0,
     ) -> Tensor:
         """Plain magnitudes [B, N, bins] -> [B, 1, N × hop], with phases that were searched for.
 
@@ -62,6 +67,7 @@ class Spectrogram(nn.Module):
             iterations: rounds of the search.
             model: a waveform [B, 1, N × hop] whose phases some windows take over, and keep.
             held: bool [B, N], which.
+            settled: the lowest bins of these, which in the end give in to what overlapping windows agree on.
         """
         phases = torch.ones_like(magnitudes)
         phases[..., 1::2] = -1
@@ -77,6 +83,10 @@ class Spectrogram(nn.Module):
             direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
             spectrum = self._with_phases_of(direction, sought) + kept
             before = consistent
+        if held is not None and settled:
+            low = torch.arange(self.bins, device=magnitudes.device) < settled
+            agreed = self._with_phases_of(self._transform(self._invert(spectrum)), magnitudes)
+            spectrum = spectrum + (agreed - spectrum) * (held[..., None] & low).to(magnitudes.dtype)
         return self._invert(spectrum)[:, None]
 
     @staticmethod

@@ -32,6 +32,9 @@ SURELY_VOICED = 0.35
 """Correlation of a window that must be near. Chords are weakly periodic over long stretches, a voice only where a vowel
 begins or ends."""
 NEIGHBOURHOOD_SECONDS = 0.25
+SETTLED = 2500.0
+"""Hz below which a window resolves harmonics well enough to tell when its neighbours disagree: one round of searching
+there, from the pulses on, makes them agree. Above, and with more rounds, it would undo what pulses are for."""
 LEAST_WINDOW = 0.05
 """Autocorrelation of the window itself, below which dividing by it would magnify noise."""
 TINY = 1e-9
@@ -55,6 +58,8 @@ class Voice(nn.Module):
         self.neighbourhood = round(NEIGHBOURHOOD_SECONDS * rate)
         self.context = SMOOTHED + max(self.neighbourhood, self.block)
         """Windows on either side of one that its pulses and its voicing depend on."""
+        self.settled = round(SETTLED / sample_rate * size)
+        """Bins below `SETTLED`."""
         self.shortest = max(2, int(sample_rate / HIGHEST))
         self.longest = max(self.shortest + 1, min(size // 2, int(sample_rate / LOWEST)))
         window = torch.hann_window(size)
