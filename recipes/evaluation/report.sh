@@ -2,13 +2,13 @@
 # The report in docs/evaluation, from nothing: recordings of open-audio that no model may be trained on, two codecs at
 # three bandwidths, four anchors and the original. Run it again, and it goes on where it stopped.
 #
-#   recipes/evaluation/report.sh [CLIPS OF SPEECH [CLIPS OF MUSIC AND OF SOUND [SENTENCES PER VOICE]]]     24, 8, 14
+#   recipes/evaluation/report.sh [CLIPS OF SPEECH [CLIPS OF MUSIC AND OF SOUND [SENTENCES PER VOICE]]]     48, 8, 14
 #
 # BIN is where python and xcodec are, ACOUSTIC the folder of xcodec-mini's acoustic twin; without it, the twin is left
 # out. JOBS is how many clips are at work at a time. About 20 minutes on one idle core; most of it is Whisper and ABX.
 set -eu
 cd "$(dirname "$0")/../.."
-speech=${1:-24}
+speech=${1:-48}
 others=${2:-8}
 sentences=${3:-14}
 bin=${BIN:-.venv/bin}
