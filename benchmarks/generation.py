@@ -22,7 +22,7 @@ from xcodec.lm.model import AutoregressiveLM, build_model
 from xcodec.lm.sampling import Sampling
 from xcodec.lm.sequences import context
 from xcodec.lm.vocabulary import END
-from xcodec.train.config import read_run
+from xcodec.train.config_files import read_run
 from xcodec.train.lm_config import LMTrainConfig
 
 TEXT = list(range(60))

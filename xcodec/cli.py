@@ -357,7 +357,7 @@ def train(
 
     A language model: xcodec train configs/lm/speech-ar-mini.yaml data.table=data/tokens
     """
-    from xcodec.train.config import is_language_model, load_config, read_run
+    from xcodec.train.config_files import is_language_model, load_config, read_run
 
     if is_language_model(config):
         from xcodec.train import lm
