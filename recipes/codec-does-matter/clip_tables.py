@@ -44,9 +44,9 @@ def _table(
     measure: str,
     scale: float,
 ) -> Iterator[str]:
-    if not scores:
+    embeddings = next((list(score["frechet"]) for score in scores.values() if score["frechet"]), None)
+    if embeddings is None:  # chance alone has been judged
         return
-    embeddings = next((list(score["frechet"]) for score in scores.values() if score["frechet"]), [])
     yield f"| audio | {measure} [95 %] | {' | '.join(f'Fréchet, {name}' for name in embeddings)} | clips |"
     yield f"|---|---|{'---|' * len(embeddings)}---|"
     rows = {name: [name] for name in references}

@@ -15,7 +15,7 @@ import numpy as np
 from comparison import MODELS, MUSIC_RESYNTHESIS, SPEECH_KINDS, Comparison
 from distance import Embedder, Embedding, Probe, cross_validate, frechet, nearness
 from held_out import keyword_classes, sounds, utterances
-from make_audio import read_item
+from make_audio import read_item, sound_names
 
 from xcodec import audio
 from xcodec.data.reading import BrokenAudioError
@@ -107,9 +107,14 @@ def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say)
 
 def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: int, say: Say) -> None:
     """Whether a probe that learnt from real sounds hears the class that was asked for, by the first embedder; Fréchet
-    distance by each."""
+    distance by each.
+
+    Raises:
+        ValueError: not all of the audio is there.
+    """
     classes = keyword_classes(sounds(comparison.corpus), least)
     real = [{word: np.stack(list(_embed(items, e))) for word, items in classes.items()} for e in embedders]
+    names = sound_names(classes)
     ceiling, probe = cross_validate(real[0]), Probe(real[0])
     say(f"the probe hears {len(classes)} classes, on real sounds {100 * ceiling:.1f} % of them right")
     for seed in comparison.seeds:
@@ -118,12 +123,11 @@ def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: i
             if not folder.exists():
                 continue
             say(f"{folder.name}: probe")
-            found = [embed_folder(folder, embedder) for embedder in embedders]
-            sets = [
-                (np.concatenate(list(a.values())), np.stack(list(b.values()))) for a, b in zip(real, found, strict=True)
-            ]
+            found = [_stack(embed_folder(folder, embedder), names, folder) for embedder in embedders]
+            sets = [(np.concatenate(list(a.values())), b) for a, b in zip(real, found, strict=True)]
+            right = [float(probe(of) == name.rpartition("-")[0]) for name, of in zip(names, found[0], strict=True)]
             score = {
-                "clips": {name: float(probe(of) == name.rpartition("-")[0]) for name, of in found[0].items()},
+                "clips": dict(zip(names, right, strict=True)),
                 "frechet": {e.name: frechet(*pair) for e, pair in zip(embedders, sets, strict=True)},
                 "on_real": ceiling,
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,15 +169,21 @@ def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None
     finish(sound_all, parts, jobs)
 
 
+def sound_names(classes: Iterable[str]) -> list[str]:
+    """What the sounds of these classes are called, each class together."""
+    return [f"{word}-{index:02d}" for word in classes for index in range(SOUNDS_PER_CLASS)]
+
+
 def sound_all(comparison: Comparison, contestant: Contestant, seed: int, least: int, say: Say) -> None:
     """Every class by one model."""
     classes = keyword_classes(sounds(comparison.corpus), least)
     say(f"{contestant.name}: sounds, seed {seed}, {len(classes)} classes")
     codec = load(contestant.source)
     maker = SoundGenerator(comparison.model(contestant, "sound-mini", seed), codec)
-    for word, items in classes.items():
-        for index in range(SOUNDS_PER_CLASS):
-            path = comparison.made(contestant, "sound", seed) / f"{word}-{index:02d}.wav"
-            if not path.exists():
-                options = replace(SoundOptions(), seed=seed * 100_000 + index)
-                write(path, codec, maker.make(items[index % len(items)].text or word, options))
+    for name in sound_names(classes):
+        word, _, index = name.rpartition("-")
+        path = comparison.made(contestant, "sound", seed) / f"{name}.wav"
+        if not path.exists():
+            items = classes[word]
+            options = replace(SoundOptions(), seed=seed * 100_000 + int(index))
+            write(path, codec, maker.make(items[int(index) % len(items)].text or word, options))

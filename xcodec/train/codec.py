@@ -25,7 +25,7 @@ from .averaging import WeightAverage
 from .checkpoint import load_training, load_weights
 from .config import TrainConfig
 from .discriminators import Discriminators, halves
-from .listener import Listener
+from .ear import Ear
 from .losses import CodecLosses, adversarial_losses, discriminator_loss
 from .progress import CodeStatistics, Reporter
 from .recurring import RecurringCrops, remember_features
@@ -62,10 +62,10 @@ class CodecTrainer(Run[CropBatch]):
         self.discriminators: nn.Module | None = None
         if config.discriminators.kinds and (config.losses.adversarial or config.losses.feature_matching):
             self._make_discriminators()
-        listener, decoder = None, codec.acoustic_decoder
+        ear, decoder = None, codec.acoustic_decoder
         if config.losses.heard and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
-            listener = Listener(config.ear, decoder.spectrogram, codec.sample_rate)
-        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, listener)
+            ear = Ear(config.heard_by, decoder.spectrogram, codec.sample_rate)
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, ear)
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)

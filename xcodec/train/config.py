@@ -116,7 +116,7 @@ class LossWeights:
     spectra: float = 0.0
     """L1 between compressed magnitudes, of a spectral decoder: the one loss that needs no phases, and so no audio."""
     heard: float = 0.0
-    """L1 between what ``listener`` hears in the decoder's spectra and in the true ones, of a spectral decoder."""
+    """L1 between what ``ear`` hears in the decoder's spectra and in the true ones, of a spectral decoder."""
     waveform: float = 0.0
     """L1 between waveforms."""
     mel: float = 0.0
@@ -295,7 +295,7 @@ class TrainConfig(RunConfig):
     tokens_stay: bool = False
     """Train only what lies after the quantiser, of the codec that ``init_from`` names: its tokens stay what they are,
     and language models that speak them keep their voices."""
-    listener: dict[str, Any] | None = None
+    ear: dict[str, Any] | None = None
     """The Whisper of ``losses.heard``, written as :class:`~xcodec.codec.config.TeacherConfig` is."""
     quantize_from: int = 0
     """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
@@ -327,8 +327,12 @@ class TrainConfig(RunConfig):
             "tokens_stay needs a codec whose tokens they are: name it with init_from",
         )
         _require(
-            not self.losses.heard or (self.listener is not None and isinstance(codec.acoustic, SpectralConfig)),
-            "losses.heard needs a listener, and spectral acoustic halves",
+            not self.losses.heard or (self.ear is not None and isinstance(codec.acoustic, SpectralConfig)),
+            "losses.heard needs an ear, and spectral acoustic halves",
+        )
+        _require(
+            not self.losses.heard or self.batch_size > 1,
+            "losses.heard measures by how clips of a batch differ; batch_size must be at least 2",
         )
         samples = self.data.crops(codec.sample_rate).samples
         _require(
@@ -342,7 +346,7 @@ class TrainConfig(RunConfig):
         return XCodecConfig.from_dict({"name": self.name, **self.model})
 
     @property
-    def ear(self) -> TeacherConfig:
-        """The listener's config."""
-        assert self.listener is not None, "asked for by losses.heard"
-        return TeacherConfig.from_dict(self.listener)
+    def heard_by(self) -> TeacherConfig:
+        """The ear's config."""
+        assert self.ear is not None, "asked for by losses.heard"
+        return TeacherConfig.from_dict(self.ear, "ear.")

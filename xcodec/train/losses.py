@@ -18,7 +18,7 @@ from xcodec.codec.model import CodecOutput
 
 from .config import LossWeights, SpectraConfig
 from .discriminators import Verdict
-from .listener import Listener
+from .ear import Ear
 from .pqmf import PQMF
 
 MAGNITUDE_FLOOR = 1e-7
@@ -135,12 +135,10 @@ def adversarial_losses(weights: LossWeights, real: Sequence[Verdict], fake: Sequ
 class CodecLosses(nn.Module):
     """All losses of the codec that need no discriminator, each under the name of its weight."""
 
-    def __init__(
-        self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int, listener: Listener | None = None
-    ) -> None:
+    def __init__(self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int, ear: Ear | None = None) -> None:
         super().__init__()
         self.weights = weights
-        self.listener = listener
+        self.ear = ear
         """Of the loss ``heard``."""
         self.reconstruction = ReconstructionLosses(weights, spectra, sample_rate)
 
@@ -158,8 +156,8 @@ class CodecLosses(nn.Module):
             losses |= self.reconstruction(output.audio.float(), clips)
         if weights.spectra and output.spectra is not None and output.true_spectra is not None:
             losses["spectra"] = F.l1_loss(output.spectra.float(), output.true_spectra)
-        if self.listener is not None and output.spectra is not None and output.true_spectra is not None:
-            losses["heard"] = self.listener(output.spectra, output.true_spectra)
+        if self.ear is not None and output.spectra is not None and output.true_spectra is not None:
+            losses["heard"] = self.ear(output.spectra, output.true_spectra)
         if output.semantic is not None and output.teacher is not None:
             if weights.semantic:
                 losses["semantic"] = F.mse_loss(output.semantic.float(), output.teacher.float())

@@ -1,4 +1,4 @@
-"""Someone who listens to what is decoded, so that the decoder learns which differences make words.
+"""An ear for what is decoded, so that the decoder learns which differences make words.
 
 Between two spectra that are equally far from the true one, a loss on magnitudes sees no difference; a speech recogniser
 does. So decoded and true spectra are both shown to the encoder of a frozen Whisper, and its hidden states are compared
@@ -26,7 +26,7 @@ HOP = 160
 """And from one to the next."""
 
 
-class Listener(nn.Module):
+class Ear(nn.Module):
     """How differently a frozen Whisper hears two spectra."""
 
     def __init__(self, config: TeacherConfig, spectrogram: Spectrogram, sample_rate: int) -> None:
@@ -35,13 +35,13 @@ class Listener(nn.Module):
 
         self.teacher = Teacher(config, sample_rate)
         if not isinstance(self.teacher.network, WhisperStates):
-            raise ConfigError(f"losses.heard: the listener must be a Whisper, not {config.kind}")
+            raise ConfigError(f"losses.heard: the ear must be a Whisper, not {config.kind}")
         if (spectrogram.hop, sample_rate) != (HOP, config.sample_rate):
             raise ConfigError(
                 f"losses.heard: Whisper hears {HOP} samples a frame at {config.sample_rate} Hz, but the decoder's"
                 f" spectra have {spectrogram.hop} at {sample_rate} Hz"
             )
-        load_teacher(self.teacher, "listener.source")
+        load_teacher(self.teacher, "ear.source")
         self.network = self.teacher.network
         self.spectrogram = spectrogram
         bands = mel_filter_bank(
@@ -57,7 +57,7 @@ class Listener(nn.Module):
         """Compressed magnitudes [B, N, bins] of both -> the mean over Whisper's hidden states of their distance.
 
         Each distance is L1 over the spread of that state among the clips, which makes layers comparable: 0 is alike, 1
-        as different as another clip.
+        as far away as the mean of all clips. So there must be several.
         """
         with torch.no_grad():
             theirs = self._states(target)
