@@ -29,6 +29,7 @@ from xcodec.runtime.kernels import (
     short_filter,
     short_weight,
 )
+from xcodec.runtime.shortconv import KERNEL
 
 
 def suits(half: nn.Module) -> bool:
@@ -67,17 +68,19 @@ class ChannelsLastHalf(nn.Module):
     """A `DacEncoder` or `DacDecoder`, for inference.
 
     Args:
-        half: one that `suits`, its weight norms folded; is not kept.
+        half: one that `suits`; is not kept.
+        short: whether filters of seven taps are computed in few multiplications, at 106 dB, or each tap by itself, in
+            float32's own precision.
     """
 
-    def __init__(self, half: DacEncoder | DacDecoder) -> None:
+    def __init__(self, half: DacEncoder | DacDecoder, short: bool = True) -> None:
         super().__init__()
         self.context_frames = half.context_frames
         flat = [module for layer in half.layers for module in (layer if isinstance(layer, nn.Sequential) else (layer,))]
         self.steps: list[_Unit | _Up | _Filter] = []
         for module, following in zip(flat, [*flat[1:], None], strict=True):
             if isinstance(module, ResidualUnit):
-                self.steps.append(_Unit(module, following))
+                self.steps.append(_Unit(module, following, short))
             elif isinstance(module, nn.ConvTranspose1d):
                 self.steps.append(_Up(module, following))
             elif isinstance(module, nn.Conv1d):
@@ -125,8 +128,7 @@ class _Filter(_Step):
         self.stride, self.padding = conv.stride[0], int(conv.padding[0])
         self.channels = -(-conv.out_channels // COLUMNS) * COLUMNS  # one, of sound, is made sixteen
         missing = self.channels - conv.out_channels
-        weight = conv.weight.detach().transpose(1, 2).flatten(1)  # (C', C, k) -> (C', k · C)
-        self.weight = panels(F.pad(weight, (0, 0, 0, missing)))
+        self.weight = _filter_panels(F.pad(conv.weight, (0, 0, 0, 0, 0, missing)))
         assert conv.bias is not None
         self.bias = F.pad(conv.bias.detach(), (0, missing))
 
@@ -180,7 +182,7 @@ class _Up(_Step):
 class _Unit(_Step):
     """A residual unit, but for its first Snake."""
 
-    def __init__(self, unit: ResidualUnit, following: nn.Module | None) -> None:
+    def __init__(self, unit: ResidualUnit, following: nn.Module | None, short: bool) -> None:
         super().__init__(following)
         _, filter_, snake, mix = unit.block
         assert isinstance(filter_, nn.Conv1d)
@@ -189,14 +191,20 @@ class _Unit(_Step):
         assert filter_.bias is not None
         assert mix.bias is not None
         self.dilation, self.inner = filter_.dilation[0], SnakeValues.of(snake.alpha)
-        self.filter, self.filter_bias = short_weight(filter_.weight), filter_.bias.detach()
+        self.short = short
+        self.filter = short_weight(filter_.weight) if short else _filter_panels(filter_.weight)
+        self.filter_bias = filter_.bias.detach()
         self.mix, self.mix_bias = panels(mix.weight[:, :, 0]), mix.bias.detach()
 
     def __call__(self, wave: _Wave) -> _Wave:
         samples, channels = wave.samples, wave.snaked.shape[1]
         filtered = wave.room(samples, channels)
         ahead = wave.snaked[AHEAD - 3 * self.dilation :]
-        short_filter(ahead, samples, self.dilation, self.filter, self.filter_bias, filtered, self.inner)
+        if self.short:
+            short_filter(ahead, samples, self.dilation, self.filter, self.filter_bias, filtered, self.inner)
+        else:
+            taps = {"taps": KERNEL, "jump": self.dilation * channels}
+            product(ahead, samples, channels, self.filter, self.filter_bias, None, filtered, self.inner, **taps)
         sums = wave.room(samples, channels) if self.keeps else None
         product(
             filtered,
@@ -211,6 +219,11 @@ class _Unit(_Step):
         )
         assert wave.sums is not None
         return _Wave(samples, wave.snaked, sums, [*wave.spare, filtered, wave.sums])
+
+
+def _filter_panels(weight: Tensor) -> Tensor:
+    """Of a filter [C', C, k]."""
+    return panels(weight.detach().transpose(1, 2).flatten(1))  # (C', C, k) -> (C', k · C)
 
 
 def _in_silence(wave: _Wave) -> _Wave:

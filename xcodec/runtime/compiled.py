@@ -33,7 +33,7 @@ def library() -> ctypes.CDLL | None:
         return None
     number: Any = ctypes.c_long
     pointer: Any = ctypes.c_void_p
-    made.product.argtypes = [number] * 3 + [pointer, number] + [pointer] * 7 + [number] * 3
+    made.product.argtypes = [number] * 5 + [pointer, number] + [pointer] * 7 + [number] * 3
     made.quantise.argtypes = [number] * 2 + [pointer] * 3 + [ctypes.c_float, number]
     made.whole_product.argtypes = [number] * 3 + [pointer, number] * 2 + [pointer] * 4 + [number] * 3
     made.gelu.argtypes = [number, pointer, number]

@@ -23,7 +23,7 @@ def lighten(teacher: Teacher) -> None:
                 setattr(parent, name, ChannelsLastFeatures(layer))
             elif KernelPositions.suits(layer):
                 setattr(parent, name, KernelPositions(layer))
-            elif type(layer) is nn.Linear and layer.out_features % COLUMNS == layer.in_features % 8 == 0:
+            elif type(layer) is nn.Linear and layer.out_features % COLUMNS == layer.in_features % COLUMNS == 0:
                 # WavLM's attention reads the weights of its layers.
                 if not (teacher.config.kind == "wavlm" and "attention" in path):
                     setattr(parent, name, KernelLinear(layer))
@@ -58,7 +58,7 @@ class KernelGelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D], in its place."""
-        return gelu_(x) if x.is_contiguous() and x.shape[-1] % 8 == 0 else F.gelu(x)
+        return gelu_(x) if x.is_contiguous() and x.shape[-1] % COLUMNS == 0 else F.gelu(x)
 
 
 class KernelPositions(nn.Module):

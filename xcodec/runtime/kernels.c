@@ -3,34 +3,49 @@
  *
  * Sound lies in memory sample by sample, all channels of one beside each other, so that a filter's input is a matrix
  * whose rows overlap, and nothing has to be copied.
+ *
+ * A product's sums are made in the same order whatever the number of rows or threads, and in vectors of any width. So
+ * a row's result depends on nothing but that row.
  */
 
 #include <omp.h>
 #include <stddef.h>
 
-/* Of the result, as many as fit into sixteen vector registers with their operands. */
+/* Floats in a vector; and of a tile, as many rows as fit with their operands into sixteen or thirty-two registers, where
+ * each row has two vectors. */
+#ifdef __AVX512F__
+#define WIDTH 16
+#define ROWS 12
+#else
+#define WIDTH 8
 #define ROWS 6
+#endif
+/* Of a panel of weights, which holds them as a tile reads them. */
 #define COLUMNS 16
-/* Of a product, at a time: a panel of so many by 16 weights stays in the first-level cache. */
+/* Of a product, at a time: so much of the weights of a tile stays in the first-level cache. */
 #define DEPTH 256
 /* Toom and Cook's tiles: see shortconv.py. */
 #define POINTS 12
 #define OUTPUTS 6
 
-typedef float v8 __attribute__((vector_size(32), aligned(4)));
+#define INLINE static inline __attribute__((always_inline))
 
-static inline v8 load(const float *from) { return *(const v8 *)from; }
-static inline void store(float *to, v8 value) { *(v8 *)to = value; }
-static inline v8 all(float x) { return (v8){x, x, x, x, x, x, x, x}; }
+typedef float vf __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int vi __attribute__((vector_size(4 * WIDTH), aligned(4)));
+
+static inline vf load(const float *from) { return *(const vf *)from; }
+static inline void store(float *to, vf value) { *(vf *)to = value; }
+static inline vf all(float x) { return x - (vf){0}; }
+static inline long least(long x, long y) { return x < y ? x : y; }
 
 /* x + sin²(alpha x) / alpha. `turns` is alpha / pi: sin² has the period pi, so whole turns are taken off first; the
  * polynomial is that of sin(pi r) / r in r², |r| <= 1/2, fitted for the least relative error (5e-9). */
-static inline v8 snake(v8 x, v8 turns, v8 scale)
+static inline vf snake(vf x, vf turns, vf scale)
 {
-    v8 r = x * turns, nearest = all(12582912.0f); /* 1.5 * 2^23, from where on floats are whole numbers */
+    vf r = x * turns, nearest = all(12582912.0f); /* 1.5 * 2^23, from where on floats are whole numbers */
     r -= (r + nearest) - nearest;
-    v8 q = r * r;
-    v8 s = all(7.756038691e-02f);
+    vf q = r * r;
+    vf s = all(7.756038691e-02f);
     s = s * q + all(-5.982421264e-01f);
     s = s * q + all(2.550069726e+00f);
     s = s * q + all(-5.167709685e+00f);
@@ -49,15 +64,14 @@ typedef struct {
     long columns;                /* from row to row of residual, out and snaked */
 } Ending;
 
-/* The last step of a tile of at most 6 x 16. */
-static inline __attribute__((always_inline)) void finish(int rows, v8 sums[ROWS][2], const Ending *end, long row,
-                                                         long column)
+/* The last step of a tile. */
+INLINE void finish(int rows, int vectors, vf sums[ROWS][2], const Ending *end, long row, long column)
 {
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
-        for (int half = 0; half < 2; half++) {
-            v8 y = sums[i][half];
-            long c = column + 8 * half, at = (row + i) * end->columns + c;
+        for (int v = 0; v < vectors; v++) {
+            vf y = sums[i][v];
+            long c = column + WIDTH * v, at = (row + i) * end->columns + c;
             if (end->bias) y += load(end->bias + c);
             if (end->residual) y += load(end->residual + at);
             if (end->out) store(end->out + at, y);
@@ -65,92 +79,122 @@ static inline __attribute__((always_inline)) void finish(int rows, v8 sums[ROWS]
         }
 }
 
-/* A tile of at most 6 x 16: partial += a[rows, depth] @ b[depth, 16], or with an ending, what that says. */
-static inline __attribute__((always_inline)) void tile(int rows, long depth, const float *a, long stride,
-                                                       const float *b, const float *next, float *partial, long columns,
-                                                       int begin, const Ending *end, long row, long column)
+/* What a tile multiplies. */
+typedef struct {
+    const float *a; /* of row i and tap t: depth values from a + i * stride + t * jump */
+    long stride, taps, jump, depth;
+    const float *b; /* the first vector's panel [taps, depth, 16] */
+    long apart;     /* from the first vector's weights to the second's */
+    long next;      /* to what will be needed of b after this */
+} Factors;
+
+/* partial += a @ b, or with an ending, what that says; of rows and vectors that the compiler knows. */
+INLINE void tile(int rows, int vectors, const Factors *of, long i0, float *partial, long columns, int begin,
+                 const Ending *end, long row, long column)
 {
-    v8 sums[ROWS][2];
-#pragma GCC unroll 6
+    vf sums[ROWS][2];
+    const float *a = of->a + i0 * of->stride, *b = of->b;
+    long stride = of->stride, apart = of->apart, next = of->next;
+    partial += i0 * columns;
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
-        for (int half = 0; half < 2; half++)
-            sums[i][half] = begin ? all(0) : load(partial + i * columns + 8 * half);
-    for (long k = 0; k < depth; k++) {
-        __builtin_prefetch(next + COLUMNS * k, 0, 2);
-        v8 left = load(b + COLUMNS * k), right = load(b + COLUMNS * k + 8);
-#pragma GCC unroll 6
-        for (int i = 0; i < rows; i++) {
-            v8 x = all(a[i * stride + k]);
-            sums[i][0] += x * left;
-            sums[i][1] += x * right;
+        for (int v = 0; v < vectors; v++)
+            sums[i][v] = all(0);
+    for (long tap = 0; tap < of->taps; tap++, a += of->jump)
+        for (long k = 0; k < of->depth; k++, b += COLUMNS) {
+            vf weights[2];
+            for (int v = 0; v < vectors; v++) {
+                weights[v] = load(b + v * apart);
+                if (v == 0 || WIDTH == COLUMNS) __builtin_prefetch(b + v * apart + next, 0, 2);
+            }
+#pragma GCC unroll 12
+            for (int i = 0; i < rows; i++) {
+                vf x = all(a[i * stride + k]);
+                for (int v = 0; v < vectors; v++)
+                    sums[i][v] += x * weights[v];
+            }
         }
-    }
-    if (end) {
-        finish(rows, sums, end, row, column);
-        return;
-    }
-#pragma GCC unroll 6
+    /* Sums of sums round less than one long sum. */
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
-        for (int half = 0; half < 2; half++)
-            store(partial + i * columns + 8 * half, sums[i][half]);
+        for (int v = 0; v < vectors; v++) {
+            if (!begin) sums[i][v] += load(partial + i * columns + WIDTH * v);
+            if (!end) store(partial + i * columns + WIDTH * v, sums[i][v]);
+        }
+    if (end) finish(rows, vectors, sums, end, row + i0, column);
 }
 
-/* The same for any number of rows. `next` is what will be needed of b after this. */
-static void tiles(long rows, long depth, const float *a, long stride, const float *b, const float *next,
-                  float *partial, long columns, int begin, const Ending *end, long row, long column)
+/* Calls TILE(rows, i) for the rows i of so many, in as few tiles as there can be. */
+#define EACH_TILE(count, TILE)                                                                                         \
+    do {                                                                                                               \
+        long i = 0, many = (count);                                                                                    \
+        for (; i + ROWS <= many; i += ROWS) TILE(ROWS, i);                                                             \
+        for (; i + 4 <= many; i += 4) TILE(4, i);                                                                      \
+        for (; i < many; i++) TILE(1, i);                                                                              \
+    } while (0)
+
+/* The same for any number of rows, and all columns of one or two vectors. */
+static void tiles(long rows, int vectors, const Factors *of, float *partial, long columns, int begin,
+                  const Ending *end, long row, long column)
 {
-    long i = 0;
-    for (; i + ROWS <= rows; i += ROWS)
-        tile(ROWS, depth, a + i * stride, stride, b, next, partial + i * columns, columns, begin, end, row + i, column);
-    a += i * stride, partial += i * columns, row += i;
-    switch (rows - i) {
-    case 1: tile(1, depth, a, stride, b, next, partial, columns, begin, end, row, column); break;
-    case 2: tile(2, depth, a, stride, b, next, partial, columns, begin, end, row, column); break;
-    case 3: tile(3, depth, a, stride, b, next, partial, columns, begin, end, row, column); break;
-    case 4: tile(4, depth, a, stride, b, next, partial, columns, begin, end, row, column); break;
-    case 5: tile(5, depth, a, stride, b, next, partial, columns, begin, end, row, column); break;
-    }
+#define TWO(count, i) tile(count, 2, of, i, partial, columns, begin, end, row, column)
+#define ONE(count, i) tile(count, 1, of, i, partial, columns, begin, end, row, column)
+    if (vectors == 2) EACH_TILE(rows, TWO);
+    else EACH_TILE(rows, ONE);
+#undef TWO
+#undef ONE
 }
 
-static inline long least(long x, long y) { return x < y ? x : y; }
+/* How many vectors a tile has of the columns that are left, and how many columns those are. */
+static inline int vectors_of(long columns) { return columns >= 2 * WIDTH ? 2 : columns / WIDTH; }
 
-/* a[rows, depth], from row to row `stride` (rows may overlap), times the panels b[columns / 16, depth, 16]; so many
- * rows (`block`) and columns (`width`) are one thread's work at a time. */
-void product(long rows, long columns, long depth, const float *a, long stride, const float *b, const float *bias,
-             const float *residual, float *out, float *snaked, const float *turns, const float *scale, long block,
-             long width, long threads)
+/* Rows of `taps` times `depth` values, times the panels b[columns / 16, taps * depth, 16]. A row's taps are `jump`
+ * apart, and `stride` is from row to row; all may overlap. So many rows (`block`) and columns (`width`) are one
+ * thread's work at a time. */
+void product(long rows, long columns, long taps, long jump, long depth, const float *a, long stride, const float *b,
+             const float *bias, const float *residual, float *out, float *snaked, const float *turns,
+             const float *scale, long block, long width, long threads)
 {
     const Ending ending = {bias, residual, out, snaked, turns, scale, columns};
+    const long whole = taps * depth, at_once = depth < DEPTH ? DEPTH / depth : 1; /* taps */
     float *partial = out ? out : snaked;
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads)
     for (long row = 0; row < rows; row += block)
         for (long first = 0; first < columns; first += width)
-            for (long k = 0; k < depth; k += DEPTH) {
-                long deep = least(depth - k, DEPTH);
-                for (long column = first; column < least(first + width, columns); column += COLUMNS) {
-                    const float *panel = b + column * depth + k * COLUMNS;
-                    tiles(least(rows - row, block), deep, a + row * stride + k, stride, panel, panel + depth * COLUMNS,
-                          partial + row * columns + column, columns, k == 0, k + deep == depth ? &ending : NULL, row,
-                          column);
+            for (long tap = 0; tap < taps; tap += at_once)
+                for (long k = 0; k < depth; k += DEPTH) {
+                    Factors of = {.a = a + row * stride + tap * jump + k, .stride = stride, .jump = jump};
+                    of.taps = least(taps - tap, at_once), of.depth = least(depth - k, DEPTH);
+                    const Ending *end = tap + of.taps == taps && k + of.depth == depth ? &ending : NULL;
+                    long last = least(first + width, columns);
+                    for (long column = first; column < last;) {
+                        int vectors = vectors_of(last - column);
+                        of.b = b + column * whole + (tap * depth + k) * COLUMNS;
+                        of.apart = WIDTH == COLUMNS ? whole * COLUMNS : WIDTH;
+                        of.next = vectors * WIDTH * whole;
+                        tiles(least(rows - row, block), vectors, &of, partial + row * columns + column, columns,
+                              tap + k == 0, end, row, column);
+                        column += vectors * WIDTH;
+                    }
                 }
-            }
 }
 
 /* Products of whole numbers of 16 bits, two of which are multiplied and added in the time of one of floats. */
 
-typedef int w8 __attribute__((vector_size(32), aligned(4)));
-typedef short h16 __attribute__((vector_size(32), aligned(2)));
+typedef short vh __attribute__((vector_size(4 * WIDTH), aligned(2)));
 typedef int pair __attribute__((may_alias, aligned(2)));
 
-/* Sums of products of neighbours. */
-static inline w8 pairs(h16 x, h16 y)
+/* sums + products of neighbours. */
+static inline vi pairs(vi sums, vh x, vh y)
 {
-#ifdef __AVX2__
-    typedef short operand __attribute__((vector_size(32)));
-    return (w8)__builtin_ia32_pmaddwd256((operand)x, (operand)y);
+    typedef short operand __attribute__((vector_size(4 * WIDTH)));
+#if defined __AVX512VNNI__
+    typedef int whole __attribute__((vector_size(4 * WIDTH)));
+    return (vi)__builtin_ia32_vpdpwssd_v16si((whole)sums, (whole)(operand)x, (whole)(operand)y);
+#elif defined __AVX2__ && !defined __AVX512F__
+    return sums + (vi)__builtin_ia32_pmaddwd256((operand)x, (operand)y);
 #else
-    w8 sums;
-    for (int i = 0; i < 8; i++) sums[i] = x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+    for (int i = 0; i < WIDTH; i++) sums[i] += x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
     return sums;
 #endif
 }
@@ -162,57 +206,71 @@ void quantise(long rows, long columns, const float *x, short *whole, float *scal
     for (long row = 0; row < rows; row++) {
         const float *from = x + row * columns;
         short *to = whole + row * columns;
-        w8 most = {0}; /* without their signs, floats are in the order of their bits */
-        for (long c = 0; c < columns; c += 8) {
-            w8 size = (w8)load(from + c) & 0x7fffffff, larger = size > most;
+        vi most = {0}; /* without their signs, floats are in the order of their bits */
+        for (long c = 0; c < columns; c += WIDTH) {
+            vi size = (vi)load(from + c) & 0x7fffffff, larger = size > most;
             most = (size & larger) | (most & ~larger);
         }
-        v8 sizes = (v8)most;
+        vf sizes = (vf)most;
         float peak = 1e-20f;
-        for (int i = 0; i < 8; i++) peak = sizes[i] > peak ? sizes[i] : peak;
+        for (int i = 0; i < WIDTH; i++) peak = sizes[i] > peak ? sizes[i] : peak;
         scales[row] = peak / largest;
-        v8 factor = all(largest / peak), nearest = all(12582912.0f);
-        for (long c = 0; c < columns; c += 8) {
-            v8 rounded = (load(from + c) * factor + nearest) - nearest;
-            w8 values = __builtin_convertvector(rounded, w8);
-            typedef short h8 __attribute__((vector_size(16), aligned(2)));
-            *(h8 *)(to + c) = __builtin_convertvector(values, h8);
+        vf factor = all(largest / peak), nearest = all(12582912.0f);
+        for (long c = 0; c < columns; c += WIDTH) {
+            vf rounded = (load(from + c) * factor + nearest) - nearest;
+            vi values = __builtin_convertvector(rounded, vi);
+            typedef short half __attribute__((vector_size(2 * WIDTH), aligned(2)));
+            *(half *)(to + c) = __builtin_convertvector(values, half);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void whole_tile(int rows, long depth, const short *a, long stride,
-                                                             const float *a_scales, long scale_stride, const short *b,
-                                                             const short *next, const float *b_scales, float *partial,
-                                                             long columns, int begin, const Ending *end, long row,
-                                                             long column)
+/* As `Factors`, of whole numbers and one tap. */
+typedef struct {
+    const short *a;
+    long stride, depth;
+    const float *a_scales;
+    long scale_stride;
+    const short *b;
+    long apart, next;
+    const float *b_scales;
+} WholeFactors;
+
+INLINE void whole_tile(int rows, int vectors, const WholeFactors *of, long i0, float *partial, long columns, int begin,
+                       const Ending *end, long row, long column)
 {
-    w8 whole[ROWS][2];
-    v8 sums[ROWS][2];
-#pragma GCC unroll 6
+    vi whole[ROWS][2];
+    vf sums[ROWS][2];
+    const short *a = of->a + i0 * of->stride, *b = of->b;
+    long stride = of->stride, apart = of->apart, next = of->next;
+    partial += i0 * columns;
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
-        whole[i][0] = whole[i][1] = (w8){0};
-    for (long k = 0; k < depth; k += 2) {
-        __builtin_prefetch(next + COLUMNS * k, 0, 2);
-        h16 left = *(const h16 *)(b + COLUMNS * k), right = *(const h16 *)(b + COLUMNS * k + COLUMNS);
-#pragma GCC unroll 6
+        for (int v = 0; v < vectors; v++)
+            whole[i][v] = (vi){0};
+    for (long k = 0; k < of->depth; k += 2, b += 2 * COLUMNS) {
+        vh weights[2];
+        for (int v = 0; v < vectors; v++) {
+            weights[v] = *(const vh *)(b + v * apart);
+            if (v == 0 || WIDTH == COLUMNS) __builtin_prefetch(b + v * apart + next, 0, 2);
+        }
+#pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
-            int two = *(const pair *)(a + i * stride + k);
-            h16 x = (h16)(w8){two, two, two, two, two, two, two, two};
-            whole[i][0] += pairs(x, left);
-            whole[i][1] += pairs(x, right);
+            vh x = (vh)(*(const pair *)(a + i * stride + k) - (vi){0});
+            for (int v = 0; v < vectors; v++)
+                whole[i][v] = pairs(whole[i][v], x, weights[v]);
         }
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
-        for (int half = 0; half < 2; half++) {
-            v8 y = __builtin_convertvector(whole[i][half], v8) * all(a_scales[i * scale_stride]);
-            if (!begin) y += load(partial + i * columns + 8 * half);
-            if (end) y *= load(b_scales + column + 8 * half);
-            else store(partial + i * columns + 8 * half, y);
-            sums[i][half] = y;
+        for (int v = 0; v < vectors; v++) {
+            vf y = __builtin_convertvector(whole[i][v], vf) * all(of->a_scales[(i0 + i) * of->scale_stride]);
+            if (!begin) y += load(partial + i * columns + WIDTH * v);
+            if (end) y *= load(of->b_scales + column + WIDTH * v);
+            else store(partial + i * columns + WIDTH * v, y);
+            sums[i][v] = y;
         }
-    if (end) finish(rows, sums, end, row, column);
+    if (end) finish(rows, vectors, sums, end, row + i0, column);
 }
 
 /* The same as `product` of whole numbers: a[rows, depth] of which every `spread` values have a scale, panels
@@ -226,22 +284,24 @@ void whole_product(long rows, long columns, long depth, const short *a, long str
     for (long row = 0; row < rows; row += block)
         for (long first = 0; first < columns; first += width)
             for (long k = 0; k < depth; k += DEPTH) {
-                long deep = least(depth - k, DEPTH), last = least(row + block, rows), step = stride / spread;
-                const Ending *end = k + deep == depth ? &ending : NULL;
-                for (long column = first; column < least(first + width, columns); column += COLUMNS) {
-                    const short *panel = b + column * depth + k * COLUMNS, *next = panel + depth * COLUMNS;
-                    long i = row;
-#define TILE(count)                                                                                                    \
-    whole_tile(count, deep, a + i * stride + k, stride, a_scales + i * step + k / spread, step, panel, next, b_scales, \
-               out + i * columns + column, columns, k == 0, end, i, column)
-                    for (; i + ROWS <= last; i += ROWS) TILE(ROWS);
-                    switch (last - i) {
-                    case 1: TILE(1); break;
-                    case 2: TILE(2); break;
-                    case 3: TILE(3); break;
-                    case 4: TILE(4); break;
-                    case 5: TILE(5); break;
-                    }
+                long step = stride / spread, last = least(first + width, columns);
+                WholeFactors of = {.a = a + row * stride + k, .stride = stride, .depth = least(depth - k, DEPTH)};
+                of.a_scales = a_scales + row * step + k / spread, of.scale_stride = step, of.b_scales = b_scales;
+                const Ending *end = k + of.depth == depth ? &ending : NULL;
+                for (long column = first; column < last;) {
+                    int vectors = vectors_of(last - column);
+                    of.b = b + column * depth + k * COLUMNS;
+                    of.apart = WIDTH == COLUMNS ? depth * COLUMNS : 2 * WIDTH;
+                    of.next = vectors * WIDTH * depth;
+#define TWO(count, i)                                                                                                  \
+    whole_tile(count, 2, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
+#define ONE(count, i)                                                                                                  \
+    whole_tile(count, 1, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
+                    if (vectors == 2) EACH_TILE(least(rows - row, block), TWO);
+                    else EACH_TILE(least(rows - row, block), ONE);
+#undef TWO
+#undef ONE
+                    column += vectors * WIDTH;
                 }
             }
 }
@@ -250,20 +310,20 @@ void whole_product(long rows, long columns, long depth, const short *a, long str
 void gelu(long count, float *x, long threads)
 {
 #pragma omp parallel for num_threads(threads)
-    for (long i = 0; i < count; i += 8) {
-        v8 here = load(x + i), size = (v8)((w8)here & 0x7fffffff), z = size * all(0.70710678f);
-        v8 power = z * z * all(-1.44269504f), nearest = all(12582912.0f); /* of two */
-        w8 tiny = power < all(-120.0f);
-        power = (v8)(((w8)all(-120.0f) & tiny) | ((w8)power & ~tiny));
-        v8 whole = (power + nearest) - nearest, f = power - whole;
-        v8 e = all(1.33335581e-3f);
+    for (long i = 0; i < count; i += WIDTH) {
+        vf here = load(x + i), size = (vf)((vi)here & 0x7fffffff), z = size * all(0.70710678f);
+        vf power = z * z * all(-1.44269504f), nearest = all(12582912.0f); /* of two */
+        vi tiny = power < all(-120.0f);
+        power = (vf)(((vi)all(-120.0f) & tiny) | ((vi)power & ~tiny));
+        vf whole = (power + nearest) - nearest, f = power - whole;
+        vf e = all(1.33335581e-3f);
         e = e * f + all(9.61812911e-3f);
         e = e * f + all(5.55041087e-2f);
         e = e * f + all(2.40226507e-1f);
         e = e * f + all(6.93147181e-1f);
         e = e * f + all(1.0f);
-        e = (v8)((w8)e + (__builtin_convertvector(whole, w8) << 23));
-        v8 t = all(1.0f) / (all(1.0f) + all(0.3275911f) * z), p = all(1.061405429f);
+        e = (vf)((vi)e + (__builtin_convertvector(whole, vi) << 23));
+        vf t = all(1.0f) / (all(1.0f) + all(0.3275911f) * z), p = all(1.061405429f);
         p = p * t + all(-1.453152027f);
         p = p * t + all(1.421413741f);
         p = p * t + all(-0.284496736f);
@@ -272,12 +332,12 @@ void gelu(long count, float *x, long threads)
     }
 }
 
-/* Values at the twelve points of twelve inputs, `apart` from each other, of eight channels. The matrix is that of
+/* Values at the twelve points of twelve inputs, `apart` from each other, of a vector of channels. The matrix is that of
  * shortconv.py; the points but zero and infinity come in pairs of p and -p, whose rows differ in the signs of odd
  * columns, and which have nothing in the first and last column. */
 static inline void evaluate(const float *x, long apart, const float *matrix, float *values, long next)
 {
-    v8 in[POINTS], zero = all(0), infinity = all(0);
+    vf in[POINTS], zero = all(0), infinity = all(0);
 #pragma GCC unroll 12
     for (int i = 0; i < POINTS; i++)
         in[i] = load(x + i * apart);
@@ -291,7 +351,7 @@ static inline void evaluate(const float *x, long apart, const float *matrix, flo
 #pragma GCC unroll 5
     for (int p = 1; p < POINTS - 1; p += 2) {
         const float *row = matrix + p * POINTS;
-        v8 even = all(row[2]) * in[2], odd = all(row[1]) * in[1];
+        vf even = all(row[2]) * in[2], odd = all(row[1]) * in[1];
 #pragma GCC unroll 4
         for (int i = 3; i < POINTS - 2; i += 2) {
             odd += all(row[i]) * in[i];
@@ -302,19 +362,19 @@ static inline void evaluate(const float *x, long apart, const float *matrix, flo
     }
 }
 
-/* Six outputs of eight channels from the products at the twelve points. */
-static inline void interpolate(const float *products, long next, const float *matrix, v8 bias, v8 outputs[OUTPUTS])
+/* Six outputs of a vector of channels from the products at the twelve points. */
+static inline void interpolate(const float *products, long next, const float *matrix, vf bias, vf outputs[OUTPUTS])
 {
-    v8 sums[POINTS / 2 - 1], differences[POINTS / 2 - 1];
+    vf sums[POINTS / 2 - 1], differences[POINTS / 2 - 1];
 #pragma GCC unroll 5
     for (int p = 0; p < POINTS / 2 - 1; p++) {
-        v8 plus = load(products + (2 * p + 1) * next), minus = load(products + (2 * p + 2) * next);
+        vf plus = load(products + (2 * p + 1) * next), minus = load(products + (2 * p + 2) * next);
         sums[p] = plus + minus;
         differences[p] = plus - minus;
     }
 #pragma GCC unroll 6
     for (int j = 0; j < OUTPUTS; j++) {
-        v8 y = bias;
+        vf y = bias;
         if (j == 0) y += load(products);
         if (j == OUTPUTS - 1) y += load(products + (POINTS - 1) * next);
 #pragma GCC unroll 5
@@ -341,22 +401,26 @@ void short_filter(long samples, long channels, long columns, long dilation, cons
             long here = least(count - first, block);
             for (long t = 0; t < here; t++) {
                 long start = (first + t) / dilation * step + (first + t) % dilation;
-                for (long c = 0; c < channels; c += 8)
+                for (long c = 0; c < channels; c += WIDTH)
                     evaluate(wave + start * channels + c, dilation * channels, inputs, values + t * channels + c,
                              block * channels);
             }
             for (long p = 0; p < POINTS; p++)
                 for (long k = 0; k < channels; k += DEPTH)
-                    for (long column = 0; column < columns; column += COLUMNS) {
-                        const float *panel = weights + (p * columns + column) * channels + k * COLUMNS;
-                        tiles(here, least(channels - k, DEPTH), values + p * block * channels + k, channels, panel,
-                              panel + channels * COLUMNS, products + p * block * columns + column, columns, k == 0,
-                              NULL, 0, 0);
+                    for (long column = 0; column < columns;) {
+                        int vectors = vectors_of(columns - column);
+                        Factors of = {.a = values + p * block * channels + k, .stride = channels, .taps = 1};
+                        of.depth = least(channels - k, DEPTH);
+                        of.b = weights + (p * columns + column) * channels + k * COLUMNS;
+                        of.apart = WIDTH == COLUMNS ? channels * COLUMNS : WIDTH;
+                        of.next = vectors * WIDTH * channels;
+                        tiles(here, vectors, &of, products + p * block * columns + column, columns, k == 0, NULL, 0, 0);
+                        column += vectors * WIDTH;
                     }
             for (long t = 0; t < here; t++) {
                 long start = (first + t) / dilation * step + (first + t) % dilation;
-                for (long c = 0; c < columns; c += 8) {
-                    v8 y[OUTPUTS], w = load(turns + c), s = load(scale + c);
+                for (long c = 0; c < columns; c += WIDTH) {
+                    vf y[OUTPUTS], w = load(turns + c), s = load(scale + c);
                     interpolate(products + t * columns + c, block * columns, outputs, load(bias + c), y);
                     for (int j = 0; j < OUTPUTS && start + j * dilation < samples; j++)
                         store(snaked + (start + j * dilation) * columns + c, snake(y[j], w, s));

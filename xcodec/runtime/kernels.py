@@ -23,6 +23,8 @@ AHEAD, BEHIND = 27, 81
 """Rows of zeros before and after a wave, for a filter of dilation 9 and its tiles."""
 _ROWS = 192
 """Of a product, at a time, and half as many of a filter's tiles: they are to stay in the second-level cache."""
+_TILE = 12
+"""Rows: as many as the widest vectors take at a time, and twice as many as others do."""
 _DEPTH = 256
 """Of a product of whole numbers, at a time: as in `kernels.c`."""
 _LARGEST = 8191
@@ -59,12 +61,17 @@ def product(
     snaked: Tensor | None = None,
     snake: SnakeValues | None = None,
     residual: Tensor | None = None,
+    taps: int = 1,
+    jump: int = 0,
 ) -> None:
     """Rows of ``a`` times a matrix, plus a bias, plus a residual, into ``out``; and the Snake of it into ``snaked``.
 
+    A row's result does not depend on how many others there are, nor on the number of threads.
+
     Args:
         a: float32; its first value is the first of the first row. Each row goes on in memory for as long as the matrix
-            is deep, wherever the tensor ends, and the next begins ``stride`` values after it.
+            is deep, wherever the tensor ends, and the next begins ``stride`` values after it. A row of several
+            ``taps`` goes on for an equal part of the depth from each.
         rows: how many.
         stride: from row to row.
         weight: ``panels`` of [columns, depth].
@@ -73,12 +80,16 @@ def product(
         snaked: the same.
         snake: what makes ``snaked``.
         residual: [rows, columns], contiguous.
+        taps: of a row.
+        jump: from tap to tap.
     """
     columns, depth = weight.shape[0] * COLUMNS, weight.shape[1]
     loaded().product(
         rows,
         columns,
-        depth,
+        taps,
+        jump,
+        depth // taps,
         _pointer(a),
         stride,
         _pointer(weight),
@@ -168,7 +179,7 @@ def short_filter(
     points, panel_count, channels, _ = weight.shape
     columns, threads = panel_count * COLUMNS, _threads()
     share = -(-samples // (OUTPUTS * threads))
-    block = min(_ROWS // 2 if channels > 128 else _ROWS // 4, -(-share // 6) * 6)
+    block = min(_ROWS // 2 if channels > 128 else _ROWS // 4, -(-share // _TILE) * _TILE)
     space = torch.empty(threads * points * block * (channels + columns))
     loaded().short_filter(
         samples,
@@ -219,7 +230,7 @@ def available() -> bool:
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """The GELU of float32 [..., D] contiguous, D a multiple of 8, in place."""
+    """The GELU of float32 [..., D] contiguous, D a multiple of 16, in place."""
     loaded().gelu(x.numel(), _pointer(x), _threads())
     return x
 
@@ -241,7 +252,7 @@ def _shares(rows: int, columns: int) -> tuple[int, int, int]:
     else:
         blocks = -(-blocks // threads) * threads
     block = -(-rows // blocks)
-    return -(-block // 6) * 6, width, threads
+    return -(-block // _TILE) * _TILE, width, threads
 
 
 def _pointer(values: Tensor | None) -> int | None:
