@@ -14,8 +14,8 @@ from xcodec.codec.acoustic import Snake
 from xcodec.codec.checkpoint import CheckpointError, weights_hash
 from xcodec.codec.config import DacConfig
 from xcodec.codec.model import XCodec
-from xcodec.runtime import shortconv
-from xcodec.runtime.engines import BlockSnake, accelerate, exact
+from xcodec.runtime import engines, shortconv
+from xcodec.runtime.engines import BlockSnake, LowPrecision, accelerate, exact
 from xcodec.runtime.processor import Abilities, abilities
 from xcodec.runtime.shortconv import ShortConv1d
 from xcodec.runtime.streaming import StreamingDecoder
@@ -99,7 +99,22 @@ def test_fast_is_nearly_exact(able: Abilities, teacher: str, wav: Tensor, monkey
     assert audio.dtype == torch.float32
     assert snr(plain.decode(codes), audio) > (30 if able.convolutions is torch.bfloat16 else 80)
     assert weights_hash(fast) == weights_hash(plain)
-    assert any(isinstance(layer, ShortConv1d) for layer in fast.modules()) == (able.convolutions is torch.float32)
+    kinds = {type(layer) for layer in fast.modules()}
+    if able.convolutions is torch.float32:
+        assert ShortConv1d in kinds
+    else:  # on processors whose bfloat16 is wrong for so few channels, it is not taken
+        assert kinds & {LowPrecision, ShortConv1d}
+
+
+def test_wrong_results_are_refused(wav: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a processor's units for bfloat16 may give them."""
+    plain = tiny_codec("dac", "hubert")
+    monkeypatch.setattr(engines, "_TOLERATED", 1e-9)
+    fast = accelerate(copy.deepcopy(plain), Abilities(torch.bfloat16, int8=False))
+    assert LowPrecision not in {type(layer) for layer in fast.modules()}
+    assert fast.teacher is not None
+    assert fast.teacher.autocast is None
+    assert torch.equal(fast.encode(wav), plain.encode(wav))
 
 
 def test_fast_streams() -> None:

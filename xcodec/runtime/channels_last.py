@@ -203,8 +203,18 @@ class _Unit(_Step):
         if self.short:
             short_filter(ahead, samples, self.dilation, self.filter, self.filter_bias, filtered, self.inner)
         else:
-            taps = {"taps": KERNEL, "jump": self.dilation * channels}
-            product(ahead, samples, channels, self.filter, self.filter_bias, None, filtered, self.inner, **taps)
+            product(
+                ahead,
+                samples,
+                channels,
+                self.filter,
+                self.filter_bias,
+                None,
+                filtered,
+                self.inner,
+                taps=KERNEL,
+                jump=self.dilation * channels,
+            )
         sums = wave.room(samples, channels) if self.keeps else None
         product(
             filtered,
