@@ -82,6 +82,19 @@ def test_short_filters(samples: int, dilation: int) -> None:
     assert snr(snake(conv(x))[0].T, made) > 90
 
 
+@pytest.mark.parametrize("rows", [2, 256, 5_000])
+def test_norms_over_time(rows: int) -> None:
+    """Of columns that are nowhere near zero, too."""
+    norm = nn.GroupNorm(32, 32).requires_grad_(False)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(rows, 32) + torch.linspace(-50, 50, 32)
+    expected = norm.double()(x.T[None].double())[0].T
+    norm.float()
+    kernels.standardise_(x, norm.weight, norm.bias, norm.eps)
+    assert snr(expected, x) > 80
+
+
 def test_gelus() -> None:
     x = torch.cat([torch.linspace(-9, 9, 4000), torch.tensor([-300.0, 300.0, 0.0, -0.0] * 4)])
     torch.testing.assert_close(kernels.gelu_(x.clone()), nn.functional.gelu(x), rtol=1e-5, atol=1e-6)

@@ -36,9 +36,17 @@ def library() -> ctypes.CDLL | None:
     made.product.argtypes = [number] * 5 + [pointer, number] + [pointer] * 7 + [number] * 3
     made.quantise.argtypes = [number] * 2 + [pointer] * 3 + [ctypes.c_float, number]
     made.whole_product.argtypes = [number] * 3 + [pointer, number] * 2 + [pointer] * 4 + [number] * 3
+    made.standardise.argtypes = [number] * 2 + [pointer] * 3 + [ctypes.c_float, number]
     made.gelu.argtypes = [number, pointer, number]
     made.short_filter.argtypes = [number] * 4 + [pointer] * 9 + [number] * 2
-    for function in (made.product, made.quantise, made.whole_product, made.gelu, made.short_filter):
+    for function in (
+        made.product,
+        made.quantise,
+        made.whole_product,
+        made.standardise,
+        made.gelu,
+        made.short_filter,
+    ):
         function.restype = None
     return made
 

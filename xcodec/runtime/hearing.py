@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xcodec.codec.semantic import SemanticEncoder, SemanticUnit
 from xcodec.codec.teacher import Teacher
-from xcodec.runtime.kernels import COLUMNS, WholeWeight, gelu_, panels, product, whole_product
+from xcodec.runtime.kernels import COLUMNS, WholeWeight, gelu_, panels, product, standardise_, whole_product
 
 
 def lighten(teacher: Teacher) -> None:
@@ -224,8 +224,6 @@ class ChannelsLastFeatures(nn.Module):
                 made = torch.empty(samples, weight.shape[0] * COLUMNS)
                 product(wave, samples, stride * channels, weight, bias, made)
             if index == 0:
-                mean = made.mean(0)
-                variance = made.sub_(mean).square().mean(0)
-                made.mul_((variance + self.norm.eps).rsqrt() * self.norm.weight).add_(self.norm.bias)
+                standardise_(made, self.norm.weight, self.norm.bias, self.norm.eps)
             wave = gelu_(made)
         return wave

@@ -306,6 +306,36 @@ void whole_product(long rows, long columns, long depth, const short *a, long str
             }
 }
 
+/* The sum over rows of a vector of columns, or of what lies between them and `mean`, squared. */
+INLINE vf sum_of(long rows, long columns, const float *x, vf mean, int squared)
+{
+    vf total = all(0);
+    for (long first = 0; first < rows; first += DEPTH) { /* sums of sums, as above */
+        vf sum = all(0);
+        for (long row = first; row < least(first + DEPTH, rows); row++) {
+            vf here = load(x + row * columns) - mean;
+            sum += squared ? here * here : here;
+        }
+        total += sum;
+    }
+    return total;
+}
+
+/* Makes the mean of each column of x[rows, columns] its bias, and its standard deviation its weight. */
+void standardise(long rows, long columns, float *x, const float *weight, const float *bias, float epsilon, long threads)
+{
+#pragma omp parallel for num_threads(threads)
+    for (long c = 0; c < columns; c += WIDTH) {
+        vf mean = sum_of(rows, columns, x + c, all(0), 0) / all(rows);
+        vf variance = sum_of(rows, columns, x + c, mean, 1) / all(rows), factor;
+        for (int i = 0; i < WIDTH; i++) factor[i] = weight[c + i] / __builtin_sqrtf(variance[i] + epsilon);
+        for (long row = 0; row < rows; row++) {
+            float *at = x + row * columns + c;
+            store(at, (load(at) - mean) * factor + load(bias + c));
+        }
+    }
+}
+
 /* x *= (1 + erf(x / sqrt 2)) / 2; the error function after Abramowitz and Stegun, 7.1.26 (1.5e-7). */
 void gelu(long count, float *x, long threads)
 {

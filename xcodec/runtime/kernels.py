@@ -219,14 +219,23 @@ def available() -> bool:
     short_filter(wave[AHEAD - 3 :], 50, 1, short_weight(weight), bias, made, SnakeValues.of(alpha))
     product(wave[AHEAD - 3 :], 50, 16, panels(flat), bias, None, again, SnakeValues.of(alpha))
     whole_product(wave[AHEAD : AHEAD + 50], 50, 16, 16, WholeWeight.of(weight[:, :, 0]), bias, whole)
+    standard = wave.clone()
+    standardise_(standard, torch.ones(16), bias, 1e-5)
+    expected_standard = nn.functional.group_norm(wave.T[None], 16)[0].T
     plain = torch.conv1d(wave[AHEAD - 3 : AHEAD + 53].T[None], weight)[0].T
     expected = plain + (0.7 * plain).sin().square() / 0.7
     return (
         torch.allclose(made, expected, atol=1e-4)
         and torch.allclose(again, expected, atol=1e-5)
+        and torch.allclose(standard, expected_standard, atol=1e-4)
         and torch.allclose(gelu_(wave.clone()), nn.functional.gelu(wave), atol=1e-6)
         and torch.allclose(whole, wave[AHEAD : AHEAD + 50] @ weight[:, :, 0].T, atol=1e-2)
     )
+
+
+def standardise_(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> None:
+    """Of float32 [T, C] contiguous, C a multiple of 16, give each column that mean and that standard deviation."""
+    loaded().standardise(*x.shape, _pointer(x), _pointer(weight), _pointer(bias), epsilon, _threads())
 
 
 def gelu_(x: Tensor) -> Tensor:
