@@ -62,6 +62,18 @@ def test_products(rows: int, depth: int, columns: int) -> None:
         assert snr(expected, made) > 55
 
 
+@pytest.mark.parametrize("points", [1, 50, 333])
+@pytest.mark.parametrize("width", [24, 600])
+def test_the_nearest_entry(points: int, width: int) -> None:
+    vectors = torch.randn(96, width)
+    vectors[40:80] = vectors[:40]  # of two that are equally near, the first
+    codes = torch.randint(96, (points,))
+    found = kernels.nearest(
+        vectors[codes] + 0.01 * torch.randn(points, width), kernels.panels(-2 * vectors), vectors.square().sum(1)
+    )
+    assert torch.equal(found, torch.where((codes >= 40) & (codes < 80), codes - 40, codes))
+
+
 def test_whole_numbers_never_overflow() -> None:
     """Where all weights and values are as large as they get, and of one sign."""
     a, weight, made = torch.full((2, 512), 3.0), torch.full((16, 512), 0.5), torch.empty(2, 16)
@@ -141,6 +153,7 @@ def test_teachers(kind: str) -> None:
     hearing.lighten(teacher)
     kinds = {type(module) for module in teacher.modules()}
     assert kinds >= {hearing.KernelLinear, hearing.KernelGelu}
+    assert kind != "whisper" or hearing.KernelConv in kinds
     assert kind == "whisper" or kinds >= {hearing.ChannelsLastFeatures, hearing.KernelPositions}
     assert snr(expected, teacher(wav, 50)) > 50
 

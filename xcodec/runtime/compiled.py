@@ -34,6 +34,7 @@ def library() -> ctypes.CDLL | None:
     number: Any = ctypes.c_long
     pointer: Any = ctypes.c_void_p
     made.product.argtypes = [number] * 5 + [pointer, number] + [pointer] * 7 + [number] * 3
+    made.nearest.argtypes = [number] * 3 + [pointer] * 5 + [number] * 2
     made.quantise.argtypes = [number] * 2 + [pointer] * 3 + [ctypes.c_float, number]
     made.whole_product.argtypes = [number] * 3 + [pointer, number] * 2 + [pointer] * 4 + [number] * 3
     made.standardise.argtypes = [number] * 2 + [pointer] * 3 + [ctypes.c_float, number]
@@ -41,6 +42,7 @@ def library() -> ctypes.CDLL | None:
     made.short_filter.argtypes = [number] * 4 + [pointer] * 9 + [number] * 2
     for function in (
         made.product,
+        made.nearest,
         made.quantise,
         made.whole_product,
         made.standardise,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xcodec.codec.semantic import SemanticEncoder, SemanticUnit
 from xcodec.codec.teacher import Teacher
-from xcodec.runtime.kernels import COLUMNS, WholeWeight, gelu_, panels, product, standardise_, whole_product
+from xcodec.runtime.kernels import COLUMNS, WholeWeight, gelu_, nearest, panels, product, standardise_, whole_product
 
 
 def lighten(teacher: Teacher) -> None:
@@ -27,6 +27,8 @@ def lighten(teacher: Teacher) -> None:
                 # WavLM's attention reads the weights of its layers.
                 if not (teacher.config.kind == "wavlm" and "attention" in path):
                     setattr(parent, name, KernelLinear(layer))
+            elif teacher.config.kind == "whisper" and KernelConv.suits(layer):
+                setattr(parent, name, KernelConv(layer))
             elif _is_gelu(layer):
                 setattr(parent, name, KernelGelu())
 
@@ -59,6 +61,32 @@ class KernelGelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D], in its place."""
         return gelu_(x) if x.is_contiguous() and x.shape[-1] % COLUMNS == 0 else F.gelu(x)
+
+
+class KernelConv(nn.Module):
+    """A convolution of few taps over frames, for inference: those that Whisper begins with."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        self.taps, self.stride, self.padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+        self.weight = panels(conv.weight.detach().transpose(1, 2).flatten(1))  # (C', C, k) -> (C', k · C)
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.channels = conv.out_channels
+
+    @staticmethod
+    def suits(conv: nn.Module) -> bool:
+        """Whether it is one, with channels that the kernels can take."""
+        return type(conv) is nn.Conv1d and conv.groups == conv.dilation[0] == 1 and conv.out_channels % COLUMNS == 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F] -> [B, C', F']."""
+        wave = F.pad(x.transpose(1, 2), (0, 0, self.padding, self.padding)).contiguous()  # (B, C, F) -> (B, F, C)
+        batch, frames, channels = wave.shape
+        frames = (frames - self.taps) // self.stride + 1
+        made = wave.new_empty(batch, frames, self.channels)
+        for clip, out in zip(wave, made, strict=True):
+            product(clip, frames, self.stride * channels, self.weight, self.bias, out)
+        return made.transpose(1, 2)  # (B, F, C) -> (B, C, F)
 
 
 class KernelPositions(nn.Module):
@@ -118,10 +146,7 @@ class KernelCodebook(nn.Module):
 
     def nearest(self, points: Tensor) -> Tensor:
         """[M, D] -> int64 [M]: the entry at the smallest Euclidean distance."""
-        points = points.contiguous()
-        distances = points.new_empty(len(points), len(self.vectors))
-        product(points, len(points), points.shape[1], self.weight, self.squares, distances)
-        return distances.argmin(1)
+        return nearest(points.contiguous(), self.weight, self.squares)
 
 
 class ChannelsLastSemantic(nn.Module):

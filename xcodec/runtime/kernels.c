@@ -148,35 +148,85 @@ static void tiles(long rows, int vectors, const Factors *of, float *partial, lon
 /* How many vectors a tile has of the columns that are left, and how many columns those are. */
 static inline int vectors_of(long columns) { return columns >= 2 * WIDTH ? 2 : columns / WIDTH; }
 
-/* Rows of `taps` times `depth` values, times the panels b[columns / 16, taps * depth, 16]. A row's taps are `jump`
- * apart, and `stride` is from row to row; all may overlap. So many rows (`block`) and columns (`width`) are one
- * thread's work at a time. */
+/* A matrix of rows and columns' sums: row i has `taps` times `depth` values from a + i * stride, the taps `jump` apart,
+ * and all may overlap. The panels are b[columns / 16, taps * depth, 16]. */
+typedef struct {
+    const float *a;
+    long stride, taps, jump, depth;
+    const float *b;
+} Product;
+
+/* Those of a product from a row and a column on. */
+static void multiply(const Product *of, long row, long rows, long first, long last, const Ending *ending)
+{
+    const long depth = of->depth, whole = of->taps * depth, at_once = depth < DEPTH ? DEPTH / depth : 1; /* taps */
+    float *partial = ending->out ? ending->out : ending->snaked;
+    for (long tap = 0; tap < of->taps; tap += at_once)
+        for (long k = 0; k < depth; k += DEPTH) {
+            Factors part = {.a = of->a + row * of->stride + tap * of->jump + k, .stride = of->stride};
+            part.taps = least(of->taps - tap, at_once), part.jump = of->jump, part.depth = least(depth - k, DEPTH);
+            const Ending *end = tap + part.taps == of->taps && k + part.depth == depth ? ending : NULL;
+            for (long column = first; column < last;) {
+                int vectors = vectors_of(last - column);
+                part.b = of->b + column * whole + (tap * depth + k) * COLUMNS;
+                part.apart = WIDTH == COLUMNS ? whole * COLUMNS : WIDTH;
+                part.next = vectors * WIDTH * whole;
+                tiles(rows, vectors, &part, partial + row * ending->columns + column, ending->columns, tap + k == 0,
+                      end, row, column);
+                column += vectors * WIDTH;
+            }
+        }
+}
+
+/* A whole one. So many rows (`block`) and columns (`width`) are one thread's work at a time. */
 void product(long rows, long columns, long taps, long jump, long depth, const float *a, long stride, const float *b,
              const float *bias, const float *residual, float *out, float *snaked, const float *turns,
              const float *scale, long block, long width, long threads)
 {
     const Ending ending = {bias, residual, out, snaked, turns, scale, columns};
-    const long whole = taps * depth, at_once = depth < DEPTH ? DEPTH / depth : 1; /* taps */
-    float *partial = out ? out : snaked;
+    const Product of = {a, stride, taps, jump, depth, b};
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads)
     for (long row = 0; row < rows; row += block)
         for (long first = 0; first < columns; first += width)
-            for (long tap = 0; tap < taps; tap += at_once)
-                for (long k = 0; k < depth; k += DEPTH) {
-                    Factors of = {.a = a + row * stride + tap * jump + k, .stride = stride, .jump = jump};
-                    of.taps = least(taps - tap, at_once), of.depth = least(depth - k, DEPTH);
-                    const Ending *end = tap + of.taps == taps && k + of.depth == depth ? &ending : NULL;
-                    long last = least(first + width, columns);
-                    for (long column = first; column < last;) {
-                        int vectors = vectors_of(last - column);
-                        of.b = b + column * whole + (tap * depth + k) * COLUMNS;
-                        of.apart = WIDTH == COLUMNS ? whole * COLUMNS : WIDTH;
-                        of.next = vectors * WIDTH * whole;
-                        tiles(least(rows - row, block), vectors, &of, partial + row * columns + column, columns,
-                              tap + k == 0, end, row, column);
-                        column += vectors * WIDTH;
-                    }
-                }
+            multiply(&of, row, least(rows - row, block), first, least(first + width, columns), &ending);
+}
+
+/* Where the least of so many values is, the first if there are several. */
+static long least_of(long count, const float *values)
+{
+    vf best = load(values);
+    vi lane, at;
+    for (int i = 0; i < WIDTH; i++) lane[i] = i;
+    at = lane;
+    for (long c = WIDTH; c < count; c += WIDTH) {
+        vf here = load(values + c);
+        vi less = here < best;
+        best = (vf)((less & (vi)here) | (~less & (vi)best));
+        at = (less & (lane + (int)c)) | (~less & at);
+    }
+    int found = 0;
+    for (int i = 1; i < WIDTH; i++)
+        if (best[i] < best[found] || (best[i] == best[found] && at[i] < at[found])) found = i;
+    return at[found];
+}
+
+/* Of each of points[rows, depth], which of the entries is nearest: b are panels of -2 times them, and `squares` their
+ * lengths, squared. `space` has block * entries values for each thread. */
+void nearest(long rows, long entries, long depth, const float *points, const float *b, const float *squares,
+             float *space, long *codes, long block, long threads)
+{
+#pragma omp parallel num_threads(threads)
+    {
+        const Ending ending = {.bias = squares, .out = space + omp_get_thread_num() * block * entries, .columns = entries};
+#pragma omp for schedule(dynamic)
+        for (long row = 0; row < rows; row += block) {
+            const Product of = {.a = points + row * depth, .stride = depth, .taps = 1, .depth = depth, .b = b};
+            long here = least(rows - row, block);
+            multiply(&of, 0, here, 0, entries, &ending);
+            for (long i = 0; i < here; i++)
+                codes[row + i] = least_of(entries, ending.out + i * entries);
+        }
+    }
 }
 
 /* Products of whole numbers of 16 bits, two of which are multiplied and added in the time of one of floats. */
@@ -435,18 +485,12 @@ void short_filter(long samples, long channels, long columns, long dilation, cons
                     evaluate(wave + start * channels + c, dilation * channels, inputs, values + t * channels + c,
                              block * channels);
             }
-            for (long p = 0; p < POINTS; p++)
-                for (long k = 0; k < channels; k += DEPTH)
-                    for (long column = 0; column < columns;) {
-                        int vectors = vectors_of(columns - column);
-                        Factors of = {.a = values + p * block * channels + k, .stride = channels, .taps = 1};
-                        of.depth = least(channels - k, DEPTH);
-                        of.b = weights + (p * columns + column) * channels + k * COLUMNS;
-                        of.apart = WIDTH == COLUMNS ? channels * COLUMNS : WIDTH;
-                        of.next = vectors * WIDTH * channels;
-                        tiles(here, vectors, &of, products + p * block * columns + column, columns, k == 0, NULL, 0, 0);
-                        column += vectors * WIDTH;
-                    }
+            for (long p = 0; p < POINTS; p++) {
+                const Product of = {.a = values + p * block * channels, .stride = channels, .taps = 1,
+                                    .depth = channels, .b = weights + p * columns * channels};
+                const Ending ending = {.out = products + p * block * columns, .columns = columns};
+                multiply(&of, 0, here, 0, columns, &ending);
+            }
             for (long t = 0; t < here; t++) {
                 long start = (first + t) / dilation * step + (first + t) % dilation;
                 for (long c = 0; c < columns; c += WIDTH) {

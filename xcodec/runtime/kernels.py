@@ -103,6 +103,33 @@ def product(
     )
 
 
+def nearest(points: Tensor, weight: Tensor, squares: Tensor) -> Tensor:
+    """Of points [M, D], which of the entries of a codebook is nearest: int64 [M].
+
+    Args:
+        points: float32, contiguous.
+        weight: ``panels`` of -2 times the entries [N, D].
+        squares: [N], of the entries' lengths.
+    """
+    codes, threads = torch.empty(len(points), dtype=torch.int64), _threads()
+    share = -(-len(points) // threads)
+    block = min(_ROWS // 4, -(-share // _TILE) * _TILE)
+    space = torch.empty(threads * block * len(squares))
+    loaded().nearest(
+        len(points),
+        len(squares),
+        points.shape[1],
+        _pointer(points),
+        _pointer(weight),
+        _pointer(squares),
+        _pointer(space),
+        _pointer(codes),
+        block,
+        threads,
+    )
+    return codes
+
+
 @dataclass(frozen=True)
 class WholeWeight:
     """Weights as whole numbers."""
