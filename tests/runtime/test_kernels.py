@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import platform
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +182,30 @@ def _placed(semantic: SemanticConfig, quantizer: QuantizerConfig) -> XCodec:
     with torch.no_grad():
         codec(torch.randn(4, 1, 32 * 320), torch.full((4,), 4))
     return codec.eval()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have one width")
+def test_narrow_vectors_make_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So codes do not depend on whether a processor has AVX-512 (where this one has it; else both are narrow)."""
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\nexec {os.environ.get("CC", "cc")} "$@" -mno-avx512f\n')
+    compiler.chmod(0o755)
+    a, weight, bias, snake = torch.randn(50, 608), torch.randn(48, 608), torch.randn(48), torch.rand(1, 48, 1)
+    filter_, wave = torch.randn(48, 48, 7), torch.randn(kernels.AHEAD + 50 + kernels.BEHIND, 48)
+
+    def results() -> list[Tensor]:
+        sums, snaked, filtered = torch.empty(50, 48), torch.empty(50, 48), torch.empty(50, 48)
+        values = kernels.SnakeValues.of(snake)
+        kernels.product(a, 50, 608, kernels.panels(weight), bias, sums, snaked, values)
+        kernels.short_filter(wave, 50, 3, kernels.short_weight(filter_), bias, filtered, values)
+        return [sums, snaked, filtered]
+
+    wide = results()
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    narrow = compiled.library.__wrapped__()
+    monkeypatch.setattr(kernels, "loaded", lambda: narrow)
+    assert all(map(torch.equal, results(), wide))
 
 
 def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
