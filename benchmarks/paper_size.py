@@ -3,8 +3,9 @@
     python benchmarks/paper_size.py [--seconds 2] [--repeats 3] [--ways plain kernels …] [--parts decoder …]
 
 The networks have random weights. Every way takes its turn before any takes its second; medians. `start` is what has to
-be done before the first second of sound: conversion and compilation. Ways: `plain` (PyTorch, weight norms folded),
-`short` (PyTorch with `shortconv.py`), `kernels` (what `fast` takes), `int8` (PyTorch's linear layers, for the teacher),
+be done before the first second of sound: conversion and compilation. SNR is against the network in float64. Ways:
+`plain` (PyTorch, weight norms folded), `exact` and `kernels` (what the engines take where there is a C compiler),
+`short` (PyTorch with `shortconv.py`), `bfloat16` (PyTorch), `int8` (PyTorch's linear layers, for the teacher),
 `compile` (`torch.compile`), `openvino` (float32), `onnxruntime` (float32).
 """
 
@@ -27,10 +28,11 @@ from xcodec.codec.acoustic import DacDecoder, DacEncoder
 from xcodec.codec.config import DacConfig, TeacherConfig
 from xcodec.codec.teacher import Teacher
 from xcodec.runtime import engines
+from xcodec.runtime.channels_last import ChannelsLastHalf
 from xcodec.runtime.processor import Abilities, with_int8
 
 STRIDES = (8, 5, 4, 2)
-WAYS = ("plain", "short", "kernels", "int8", "compile", "openvino", "onnxruntime")
+WAYS = ("plain", "exact", "kernels", "short", "bfloat16", "int8", "compile", "openvino", "onnxruntime")
 Runner = Callable[[Tensor], Any]
 
 
@@ -67,6 +69,11 @@ def runner(way: str, network: nn.Module, given: Tensor) -> Runner | None:
     network = copy.deepcopy(network)
     if way == "int8":
         return with_int8(network) if teacher is not None else None
+    if way == "exact":
+        return None if teacher is not None else ChannelsLastHalf(network, short=False)
+    if way == "bfloat16":
+        network.bfloat16()
+        return lambda x: network(x.bfloat16()).float()
     if way in ("short", "kernels"):
         able = Abilities(torch.float32, int8=False, kernels=way == "kernels")
         if isinstance(network, Hearing):
@@ -105,7 +112,7 @@ def runner(way: str, network: nn.Module, given: Tensor) -> Runner | None:
 
 def snr(reference: Tensor, other: Any) -> float:
     """In dB."""
-    error = reference - torch.from_numpy(np.asarray(other))
+    error = reference - torch.from_numpy(np.asarray(other)).double()
     return float(10 * torch.log10(reference.square().sum() / error.square().sum()))
 
 
@@ -126,7 +133,7 @@ def main() -> None:
     for name, (network, given) in parts(options.seconds).items():
         if options.parts and name not in options.parts:
             continue
-        expected, runners, starts = network(given), {}, {}
+        expected, runners, starts = copy.deepcopy(network).double()(given.double()), {}, {}
         for way in options.ways:
             begin = time.perf_counter()
             made = runner(way, network, given)

@@ -61,6 +61,8 @@ def test_agreement_is_of_codes_and_audio() -> None:
         other.quantizer.first(2)[1].codebook.vectors.mul_(-1)
     different = agreement(candidate("a", codec), candidate("b", other), wavs)
     assert different.equal_codes[0] == 1.0
+    assert different.codes == sum(4 * -(-wav.shape[2] // 320) for wav in wavs)
+    assert different.different == round(sum(1 - share for share in different.equal_codes) * different.codes / 4)
     assert different.equal_codes[1] < 0.5
     assert different.snr is not None
 

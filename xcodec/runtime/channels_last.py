@@ -3,7 +3,7 @@
 A wave is held as [AHEAD + T + BEHIND, C]: all channels of a sample beside each other, and zeros around it. So every
 convolution is a product of matrices whose rows overlap in memory:
 
-    seven taps     row t is the samples t - 3 … t + 3 (in residual units: a filter of few multiplications)
+    seven taps     row t is the samples t - 3 … t + 3 (in residual units dilated, and in few multiplications if wished)
     down by s      row f is the 2s samples from s · f - padding
     up by s        row f is the samples f - 1 and f, and gives s samples, two taps each
 

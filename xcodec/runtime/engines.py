@@ -1,8 +1,9 @@
 """Two ways to run a codec: ``exact``, and ``fast``, which takes what the processor at hand is good at.
 
-The arithmetic of the paper's codec is convolutions and the teacher's linear layers, which PyTorch runs near the
-processor's peak in float32. What is to gain: the Snakes between them, which make five passes over memory each; fewer
-multiplications (`shortconv.py`); and less precision, where the processor has units for it (`processor.py`).
+The arithmetic of the paper's codec is convolutions and the teacher's linear layers. What is to gain without losing a
+digit: in PyTorch, convolutions run at half of the processor's peak or less, and the Snakes between them make five
+passes over memory each (`remembered.py`, `channels_last.py`). What `fast` takes beyond that: fewer multiplications
+(`shortconv.py`), and less precision, where the processor gains by it (`processor.py`).
 """
 
 from __future__ import annotations

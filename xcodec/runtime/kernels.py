@@ -1,9 +1,9 @@
 """Products and short filters in C (`kernels.c`).
 
-PyTorch has no filter of few multiplications, and between two of its operations everything goes through memory. Written
-out, a filter takes in what it needs, and its Snake is done before the result leaves the registers. Where there is no
-compiler, or what it makes computes something else, there are no kernels, and `shortconv.py` does with PyTorch what it
-can.
+PyTorch has no filter of few multiplications, its convolutions of short clips leave half of a processor idle, and
+between two of its operations everything goes through memory. Written out, a filter takes in what it needs, and its
+Snake is done before the result leaves the registers. Where there is no compiler, or what it makes computes something
+else, there are no kernels, and `shortconv.py` does with PyTorch what it can.
 """
 
 from __future__ import annotations
@@ -162,12 +162,13 @@ def whole_product(
         a: float32, contiguous.
         rows: how many.
         stride: from row to row; a multiple of ``spread``.
-        spread: so many values of ``a`` have one scale, by the largest of them. All that a row has, or a multiple of
-            256.
+        spread: so many values of ``a`` have one scale, by the largest of them. All that a row has, which is
+            a multiple of 16, or a multiple of 256.
         weight: of [columns, depth].
         bias: [columns].
         out: [rows, columns], contiguous.
     """
+    assert spread % COLUMNS == 0
     panel_count, half, _, _ = weight.values.shape
     whole, scales = torch.empty_like(a, dtype=torch.int16), torch.empty(a.numel() // spread)
     loaded().quantise(len(scales), spread, _pointer(a), _pointer(whole), _pointer(scales), _LARGEST, _threads())
@@ -267,6 +268,7 @@ def standardise_(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Non
 
 def gelu_(x: Tensor) -> Tensor:
     """The GELU of float32 [..., D] contiguous, D a multiple of 16, in place."""
+    assert x.numel() % COLUMNS == 0
     loaded().gelu(x.numel(), _pointer(x), _threads())
     return x
 

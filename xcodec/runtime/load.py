@@ -34,7 +34,8 @@ def load(
         device: where to put it.
         engine: how to run it.
 
-            - ``"exact"``: in float32, with the codes and the audio of the plain network; can be trained and saved;
+            - ``"exact"``: in float32, with the codes of the plain network, and its audio but for float32's rounding;
+              can be trained and saved;
             - ``"fast"``: as fast as this processor can, with nearly those (docs/performance.md says how nearly); for
               inference only.
 

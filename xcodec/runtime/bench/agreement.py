@@ -27,6 +27,10 @@ class Agreement:
     reference: str
     equal_codes: list[float]
     """The share of equal codes, of each codebook."""
+    codes: int
+    """That were compared, of all codebooks."""
+    different: int
+    """Of them."""
     snr: float | None
     """In dB, of audio decoded from the same codes; None where it is bit for bit the same, or was not compared."""
 
@@ -57,12 +61,12 @@ def agreement(first: Candidate, second: Candidate, wavs: Sequence[Tensor]) -> Ag
     equal, noise_power, power = [], 0.0, 0.0
     for wav in wavs:
         codes, others = second.encode(wav), first.encode(wav)
-        equal.append((codes == others).float().mean(dim=0).numpy())  # (1, K, F) -> (K, F)
+        equal.append((codes == others)[0].numpy())  # (1, K, F) -> (K, F)
         sound, other = second.decode(codes), first.decode(codes)
         noise_power += float((sound - other).square().sum())
         power += float(sound.square().sum())
     snr = 10 * float(np.log10(power / noise_power)) if noise_power else None
-    return Agreement(first.name, second.name, _by_codebook(equal), snr)
+    return _agreement(first.name, second.name, equal, snr)
 
 
 @torch.inference_mode()
@@ -75,10 +79,8 @@ def windows(codec: XCodec, wavs: Sequence[Tensor], choices: Sequence[tuple[float
         whole = [codec.encode(wav) for wav in wavs]
         for window, context in choices:
             codec.teacher.config = replace(own, window=window, context=context)
-            equal = [
-                (codec.encode(wav) == codes).float().mean(0).numpy() for wav, codes in zip(wavs, whole, strict=True)
-            ]
-            found.append(Agreement(f"{window:g} s, {context:g} s", "at once", _by_codebook(equal), None))
+            equal = [(codec.encode(wav) == codes)[0].numpy() for wav, codes in zip(wavs, whole, strict=True)]
+            found.append(_agreement(f"{window:g} s, {context:g} s", "at once", equal))
     finally:
         codec.teacher.config = own
     return found
@@ -94,11 +96,14 @@ def look_aheads(codec: XCodec, wavs: Sequence[Tensor], seconds: Sequence[float |
         for wav, codes in zip(wavs, whole, strict=True):
             encoder = StreamingEncoder(codec, look_ahead=ahead, least=PORTION)
             streamed = torch.cat([encoder.push(wav), encoder.finish()], dim=2)
-            equal.append((streamed == codes).float().mean(dim=0).numpy())
+            equal.append((streamed == codes)[0].numpy())
         name = f"{'whole windows' if ahead is None else f'{ahead:g} s'}, latency {encoder.latency:.2f} s"
-        found.append(Agreement(name, "whole clips", _by_codebook(equal), None))
+        found.append(_agreement(name, "whole clips", equal))
     return found
 
 
-def _by_codebook(equal: list[np.ndarray]) -> list[float]:
-    return [round(float(share), 5) for share in np.concatenate(equal, axis=1).mean(axis=1)]
+def _agreement(name: str, reference: str, equal: list[np.ndarray], snr: float | None = None) -> Agreement:
+    """From whether codes are equal, bool [K, F] of each clip."""
+    every = np.concatenate(equal, axis=1)
+    shares = [round(float(share), 5) for share in every.mean(axis=1)]
+    return Agreement(name, reference, shares, every.size, int((~every).sum()), snr)

@@ -122,12 +122,14 @@ def _ratio(results: Results, timing: Timing) -> str:
 
 
 def _agreement_table(title: str, agreements: list[Agreement]) -> str:
-    lines = [f"| {title} | against | equal codes, codebook by codebook | SNR |", "|---|---|---|---|"]
+    lines = [
+        f"| {title} | against | equal codes, codebook by codebook | different | SNR |",
+        "|---|---|---|---|---|",
+    ]
     for each in agreements:
         codes = " ".join(f"{share:.1%}" for share in each.equal_codes)
-        lines.append(
-            f"| {each.name} | {each.reference} | {codes} | {'' if each.snr is None else f'{each.snr:.0f} dB'} |"
-        )
+        different, snr = f"{each.different:,} of {each.codes:,}", "" if each.snr is None else f"{each.snr:.0f} dB"
+        lines.append(f"| {each.name} | {each.reference} | {codes} | {different} | {snr} |")
     return "\n".join(lines)
 
 
