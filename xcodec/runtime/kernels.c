@@ -124,7 +124,7 @@ INLINE void tile(int rows, int vectors, const Factors *of, long i0, float *parti
     if (end) finish(rows, vectors, sums, end, row + i0, column);
 }
 
-/* Calls TILE(rows, i) for the rows i of so many, in as few tiles as there can be. */
+/* Calls TILE(rows, i) for all rows: as many large tiles as there can be, then smaller ones for what is left. */
 #define EACH_TILE(count, TILE)                                                                                         \
     do {                                                                                                               \
         long i = 0, many = (count);                                                                                    \
@@ -156,7 +156,7 @@ typedef struct {
     const float *b;
 } Product;
 
-/* Those of a product from a row and a column on. */
+/* So many rows of a product from `row` on, and the columns from `first` to `last`. */
 static void multiply(const Product *of, long row, long rows, long first, long last, const Ending *ending)
 {
     const long depth = of->depth, whole = of->taps * depth, at_once = depth < DEPTH ? DEPTH / depth : 1; /* taps */
@@ -178,7 +178,7 @@ static void multiply(const Product *of, long row, long rows, long first, long la
         }
 }
 
-/* A whole one. So many rows (`block`) and columns (`width`) are one thread's work at a time. */
+/* All of a product. So many rows (`block`) and columns (`width`) are one thread's work at a time. */
 void product(long rows, long columns, long taps, long jump, long depth, const float *a, long stride, const float *b,
              const float *bias, const float *residual, float *out, float *snaked, const float *turns,
              const float *scale, long block, long width, long threads)
@@ -237,11 +237,15 @@ typedef int pair __attribute__((may_alias, aligned(2)));
 /* sums + products of neighbours. */
 static inline vi pairs(vi sums, vh x, vh y)
 {
-    typedef short operand __attribute__((vector_size(4 * WIDTH)));
 #if defined __AVX512VNNI__
     typedef int whole __attribute__((vector_size(4 * WIDTH)));
-    return (vi)__builtin_ia32_vpdpwssd_v16si((whole)sums, (whole)(operand)x, (whole)(operand)y);
+    return (vi)__builtin_ia32_vpdpwssd_v16si((whole)sums, (whole)x, (whole)y);
+#elif defined __AVX512BW__
+    typedef short operand __attribute__((vector_size(4 * WIDTH)));
+    typedef int whole __attribute__((vector_size(4 * WIDTH)));
+    return sums + (vi)__builtin_ia32_pmaddwd512_mask((operand)x, (operand)y, (whole){0}, 0xffff);
 #elif defined __AVX2__ && !defined __AVX512F__
+    typedef short operand __attribute__((vector_size(4 * WIDTH)));
     return sums + (vi)__builtin_ia32_pmaddwd256((operand)x, (operand)y);
 #else
     for (int i = 0; i < WIDTH; i++) sums[i] += x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];

@@ -240,24 +240,27 @@ def available() -> bool:
     if library() is None:
         return False
     generator = torch.Generator().manual_seed(0)
-    wave, alpha = torch.randn(AHEAD + 50 + BEHIND, 16, generator=generator), torch.full((1, 16, 1), 0.7)
-    weight, bias = torch.randn(16, 16, KERNEL, generator=generator) / 10, torch.zeros(16)
-    made, again, whole = torch.empty(50, 16), torch.empty(50, 16), torch.empty(50, 16)
+    wide, dilation = 3 * COLUMNS, 3  # so many that there are tiles of two vectors and of one
+    wave, alpha = torch.randn(AHEAD + 50 + BEHIND, wide, generator=generator), torch.full((1, wide, 1), 0.7)
+    weight, bias = torch.randn(wide, wide, KERNEL, generator=generator) / 20, torch.randn(wide, generator=generator)
+    ahead, here, snake = wave[AHEAD - 3 * dilation :], wave[AHEAD : AHEAD + 50], SnakeValues.of(alpha)
+    made, again, whole = torch.empty(50, wide), torch.empty(50, wide), torch.empty(50, wide)
     flat = weight.transpose(1, 2).flatten(1)  # (C', C, 7) -> (C', 7 · C)
-    short_filter(wave[AHEAD - 3 :], 50, 1, short_weight(weight), bias, made, SnakeValues.of(alpha))
-    product(wave[AHEAD - 3 :], 50, 16, panels(flat), bias, None, again, SnakeValues.of(alpha))
-    whole_product(wave[AHEAD : AHEAD + 50], 50, 16, 16, WholeWeight.of(weight[:, :, 0]), bias, whole)
+    short_filter(ahead, 50, dilation, short_weight(weight), bias, made, snake)
+    product(ahead, 50, wide, panels(flat), bias, None, again, snake, taps=KERNEL, jump=dilation * wide)
+    whole_product(here, 50, wide, wide, WholeWeight.of(weight[:, :, 0]), bias, whole)
     standard = wave.clone()
-    standardise_(standard, torch.ones(16), bias, 1e-5)
-    expected_standard = nn.functional.group_norm(wave.T[None], 16)[0].T
-    plain = torch.conv1d(wave[AHEAD - 3 : AHEAD + 53].T[None], weight)[0].T
+    standardise_(standard, torch.ones(wide), bias, 1e-5)
+    around = wave[AHEAD - 3 * dilation : AHEAD + 50 + 3 * dilation]
+    plain = torch.conv1d(around.T[None], weight, bias, dilation=dilation)[0].T
     expected = plain + (0.7 * plain).sin().square() / 0.7
     return (
         torch.allclose(made, expected, atol=1e-4)
         and torch.allclose(again, expected, atol=1e-5)
-        and torch.allclose(standard, expected_standard, atol=1e-4)
+        and torch.allclose(standard, nn.functional.group_norm(wave.T[None], wide, bias=bias)[0].T, atol=1e-4)
         and torch.allclose(gelu_(wave.clone()), nn.functional.gelu(wave), atol=1e-6)
-        and torch.allclose(whole, wave[AHEAD : AHEAD + 50] @ weight[:, :, 0].T, atol=1e-2)
+        and torch.allclose(whole, here @ weight[:, :, 0].T + bias, atol=1e-2)
+        and torch.equal(nearest(here, panels(-2 * wave[:144]), wave[:144].square().sum(1)), torch.arange(50) + AHEAD)
     )
 
 

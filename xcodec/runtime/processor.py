@@ -18,7 +18,7 @@ from xcodec.runtime import kernels
 _WORTHWHILE = 1.3
 """How many times as fast less precision must be."""
 _TURNS = 10
-"""Of each way: with four, one trial in ten took the slower."""
+"""Of each way: with four, a trial was seen to take the slower."""
 
 
 @dataclass(frozen=True)
