@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from xcodec.data.token_table import read_table
-from xcodec.lm.align import CODEBOOKS, Aligner
+from xcodec.lm.alignment import CODEBOOKS, Aligner
 from xcodec.lm.config import LMConfig, TextConfig
 from xcodec.lm.text import read
 from xcodec.train.lm_config import facts_of

@@ -4,7 +4,7 @@
 
 Compares, on clips of equal length made of the recordings in samples/, encoding one by one (what `encode` does) with one
 pass over the whole batch: time, and how many codes the batch's different rounding changes. Then, on clips of 2 to 10 s,
-encoding one by one on all cores with encoding as many at a time as there are cores (`xcodec.runtime.clips`).
+encoding one by one on all cores with encoding as many at a time as there are cores (`xcodec.inference.clips`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 import xcodec
 from xcodec import audio
 from xcodec.codec.model import XCodec
-from xcodec.runtime.clips import encode_clips
+from xcodec.inference.clips import encode_clips
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 

@@ -36,9 +36,9 @@ from torch import Tensor
 from xcodec import audio
 from xcodec.codec.model import XCodec
 from xcodec.data.crops import CropBatch
-from xcodec.evaluate.metrics.dnsmos import Dnsmos
+from xcodec.evaluate.metrics.learned import Dnsmos
 from xcodec.train.codec import CodecTrainer
-from xcodec.train.config_files import load_config
+from xcodec.train.config import load_config
 
 ROOT = Path(__file__).parent.parent
 RATE = 16_000

@@ -15,14 +15,12 @@ from collections.abc import Callable
 
 import torch
 
+from xcodec.lm.checkpoint import to_llama
 from xcodec.lm.config import CodecFacts
-from xcodec.lm.decoding import Limits, Request, generate
-from xcodec.lm.llama import to_llama
+from xcodec.lm.generation import Limits, Request, Sampling, generate
+from xcodec.lm.layout import END, context
 from xcodec.lm.model import AutoregressiveLM, build_model
-from xcodec.lm.sampling import Sampling
-from xcodec.lm.sequences import context
-from xcodec.lm.vocabulary import END
-from xcodec.train.config_files import read_run
+from xcodec.train.config import read_run
 from xcodec.train.lm_config import LMTrainConfig
 
 TEXT = list(range(60))

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xcodec.codec.acoustic import DacDecoder, DacEncoder
 from xcodec.codec.config import DacConfig, TeacherConfig
-from xcodec.codec.teacher import Teacher
-from xcodec.runtime import engines
-from xcodec.runtime.channels_last import ChannelsLastHalf
-from xcodec.runtime.processor import Abilities, with_int8
+from xcodec.codec.dac import DacDecoder, DacEncoder
+from xcodec.codec.semantic import Teacher
+from xcodec.engine import engine as engines
+from xcodec.engine.autotune import Abilities, with_int8
+from xcodec.engine.dac import ChannelsLastHalf
 
 STRIDES = (8, 5, 4, 2)
 WAYS = ("plain", "exact", "kernels", "short", "bfloat16", "int8", "compile", "openvino", "onnxruntime")

@@ -28,7 +28,7 @@ import xcodec
 from xcodec import audio
 from xcodec.codec.spectral import SpectralDecoder
 from xcodec.codec.spectrogram import TINY
-from xcodec.evaluate.metrics.dnsmos import Dnsmos
+from xcodec.evaluate.metrics.learned import Dnsmos
 
 RATE = 16_000
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from xcodec import audio
 from xcodec.codec.config import QuantizerConfig
-from xcodec.codec.quantize import ResidualVectorQuantizer
+from xcodec.codec.quantizer import ResidualVectorQuantizer
 from xcodec.codec.spectral import _interpolation, mel_bands
 from xcodec.codec.spectrogram import OVERLAP, Spectrogram
 

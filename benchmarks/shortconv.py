@@ -1,4 +1,4 @@
-"""What `xcodec.runtime.shortconv` gains and loses: time and rounding against the plain convolution.
+"""What `xcodec.engine.winograd` gains and loses: time and rounding against the plain convolution.
 
     python benchmarks/shortconv.py
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from xcodec.runtime.shortconv import ShortConv1d
+from xcodec.engine.winograd import ShortConv1d
 
 
 def median_ms(work: Callable[[], object], repeats: int = 7) -> float:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from xcodec.data.token_table import read_table
 from xcodec.lm.checkpoint import load_autoregressive
+from xcodec.lm.layout import example
 from xcodec.lm.model import AutoregressiveLM, Prediction
-from xcodec.lm.reading import grid_places, write_script
-from xcodec.lm.sequences import example
 from xcodec.lm.text import read
+from xcodec.lm.text_encoder import grid_places, write_script
 
 LONGEST = 8.0
 """In seconds."""

@@ -30,8 +30,7 @@ from torch import Tensor
 
 from xcodec.data.crops import CorpusConfig
 from xcodec.train.codec import CodecTrainer
-from xcodec.train.config import TrainConfig
-from xcodec.train.config_files import load_config
+from xcodec.train.config import TrainConfig, load_config
 from xcodec.train.losses import adversarial_losses, discriminator_loss
 
 ROOT = Path(__file__).parent.parent

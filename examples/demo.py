@@ -25,7 +25,7 @@ from rich.table import Table
 
 import xcodec
 from xcodec import audio
-from xcodec.runtime.files import FileCodec
+from xcodec.inference.files import FileCodec
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDING = ROOT / "samples" / "english-please-stay-on-the-line.flac"

@@ -11,7 +11,7 @@ import torch
 
 import xcodec
 from xcodec import audio
-from xcodec.generate.pairing import default_model
+from xcodec.generate.common import default_model
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .codec.checkpoint import save
-    from .codec.config import XCodecConfig
-    from .codec.model import XCodec
-    from .runtime.load import load
+    from xcodec.codec.checkpoint import save
+    from xcodec.codec.config import XCodecConfig
+    from xcodec.codec.model import XCodec
+    from xcodec.engine.load import load
 
 __version__ = "0.1.0"
 __all__ = ["XCodec", "XCodecConfig", "__version__", "load", "save"]
@@ -25,7 +25,7 @@ __all__ = ["XCodec", "XCodecConfig", "__version__", "load", "save"]
 _HOMES = {
     "XCodec": ".codec.model",
     "XCodecConfig": ".codec.config",
-    "load": ".runtime.load",
+    "load": ".engine.load",
     "save": ".codec.checkpoint",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from comparison import MODELS, MUSIC_RESYNTHESIS, Comparison
 
-from xcodec.evaluate.statistics import estimate, permutation_test
+from xcodec.evaluate.summary import estimate, permutation_test
 
 Scores = dict[str, Any]
 """What `judge.py` wrote of one folder of audio: `clips`, by name, and `frechet`, by embedding."""

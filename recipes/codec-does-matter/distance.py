@@ -26,7 +26,7 @@ class Embedder:
     name = "log-mel statistics"
 
     def __init__(self) -> None:
-        from xcodec.evaluate.metrics.log_mel import mel_filters
+        from xcodec.evaluate.metrics.signal import mel_filters
 
         self.filters = mel_filters(1024, BANDS)
 

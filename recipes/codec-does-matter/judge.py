@@ -18,13 +18,12 @@ from held_out import keyword_classes, sounds, utterances
 from make_audio import read_item, sound_names
 
 from xcodec import audio
-from xcodec.data.reading import BrokenAudioError
+from xcodec.data.manifest import BrokenAudioError
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.metrics import MetricError
-from xcodec.evaluate.metrics.dnsmos import Dnsmos
-from xcodec.evaluate.metrics.speaker import Speaker
-from xcodec.side_by_side import finish
-from xcodec.tokenize import alone
+from xcodec.evaluate.metrics.learned import Dnsmos, Speaker
+from xcodec.inference.corpus import alone
+from xcodec.utils.parallel import finish
 
 Say = Callable[[str], None]
 

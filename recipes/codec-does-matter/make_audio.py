@@ -14,13 +14,11 @@ from held_out import Utterance, keyword_classes, music, sounds, utterances
 from xcodec import audio
 from xcodec.codec.checkpoint import load
 from xcodec.codec.model import XCodec
-from xcodec.data.manifest import AudioItem
-from xcodec.data.reading import read_span
-from xcodec.generate.music import MusicGenerator, MusicOptions
-from xcodec.generate.sound import SoundGenerator, SoundOptions
+from xcodec.data.manifest import AudioItem, read_span
+from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
 from xcodec.lm.checkpoint import load_refining
-from xcodec.side_by_side import finish
+from xcodec.utils.parallel import finish
 
 PROMPT_SECONDS = 3.0
 MUSIC_PROMPT, MUSIC_NEW = 5.0, 10.0

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from comparison import CONFIGS, MODELS, PIECES, SOURCES, Comparison, Contestant
 
-from xcodec.runtime.errors import debugging, one_line
+from xcodec.utils.signals import debugging, one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -68,7 +68,7 @@ def make_speech(plan: Comparison, hours: float, debs: Path) -> None:
 
 def make_tokens(plan: Comparison, jobs: int) -> None:
     """Token tables of every codec and task."""
-    from xcodec.tokenize import tokenize
+    from xcodec.inference.corpus import tokenize
 
     for codec in plan.contestants:
         for task in plan.tasks:
@@ -87,7 +87,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
 def train_models(plan: Comparison, changes: list[str]) -> None:
     """Every model on every codec's tokens, with every seed: same config, same data, same steps, same order."""
     from xcodec.train import lm
-    from xcodec.train.config_files import read_run
+    from xcodec.train.config import read_run
     from xcodec.train.lm_config import LMTrainConfig
 
     for seed in plan.seeds:

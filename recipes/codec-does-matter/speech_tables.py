@@ -11,7 +11,7 @@ from comparison import SPEECH_KINDS, Comparison
 from judge import read_rows
 from more_speech import HELD_OUT_VOICE
 
-from xcodec.evaluate.statistics import estimate, permutation_test
+from xcodec.evaluate.summary import estimate, permutation_test
 
 PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
 """Word error rates of the paper, in percent: first stage, both stages; semantic teachers HuBERT / WavLM."""

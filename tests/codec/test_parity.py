@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import DacConfig, HubertConfig, WavLMConfig, XcodecConfig, XcodecModel
 
 import xcodec
-from xcodec.codec.checkpoint import to_transformers, weights_hash
+from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.formats import to_transformers
 from xcodec.codec.model import XCodec
 
 GOLDEN = Path(__file__).parents[1] / "golden"

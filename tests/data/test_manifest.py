@@ -157,7 +157,7 @@ def test_a_lhotse_cut_manifest_keeps_where_each_cut_starts(tmp_path: Path, suffi
 
 
 def test_a_lhotse_shar_folder_is_read_by_offset_inside_its_tar_files(tmp_path: Path) -> None:
-    from xcodec.data.reading import read_span
+    from xcodec.data.manifest import read_span
 
     cuts = lhotse_cuts(tmp_path / "wav")
     (tmp_path / "shar").mkdir()

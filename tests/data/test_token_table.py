@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xcodec.data.manifest import DataError
-from xcodec.data.token_table import Skipped, TableInfo, TokenItem, read_ids, read_info, read_table, write_shard
+from xcodec.data.token_table import (Skipped, TableInfo, TokenItem, read_ids, read_info, read_table, write_shard)
 
 INFO = TableInfo("tiny", "00112233aabbccdd", codebooks=3, codebook_size=64, sample_rate=16_000, hop_length=320)
 

@@ -8,11 +8,9 @@ import torch
 
 from tests.conftest import tiny_codec
 from xcodec import audio, save
-from xcodec.evaluate.codecs import Tokenizer, open_codecs
-from xcodec.evaluate.codecs.codec2 import MODES, Codec2
-from xcodec.evaluate.codecs.opus import Opus
+from xcodec.evaluate.codecs import MODES, Codec2, Opus, Tokenizer, open_codecs
 from xcodec.evaluate.metrics import Signal
-from xcodec.tokens import AudioTokenizer
+from xcodec.tokens.xc_file import AudioTokenizer
 
 
 def best_lag(original: Signal, decoded: Signal, reach: int) -> int:
@@ -148,7 +146,7 @@ def tiny_mimi(folder: Path) -> None:
 
 
 def tiny_xcodec(folder: Path) -> None:
-    from xcodec.codec.checkpoint import to_transformers
+    from xcodec.codec.formats import to_transformers
 
     to_transformers(tiny_codec("dac", "hubert"), folder)
 

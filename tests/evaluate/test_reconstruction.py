@@ -17,10 +17,9 @@ from tests.conftest import tiny_codec
 from xcodec import audio, save
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.codecs import open_codecs
-from xcodec.evaluate.cost import measure
 from xcodec.evaluate.journal import read_lines
 from xcodec.evaluate.metrics import Signal
-from xcodec.evaluate.reconstruction import Judge, Settings, run
+from xcodec.evaluate.reconstruction import Judge, Settings, measure, run
 from xcodec.evaluate.summary import summarise
 
 QUICK = ("si_sdr", "log_mel", "stft", "pitch")

@@ -11,8 +11,8 @@ from tests.conftest import tiny_codec
 from xcodec import audio, save
 from xcodec.evaluate.alignment import Aligner
 from xcodec.evaluate.clips import Choice, choose
+from xcodec.evaluate.probes import Budget
 from xcodec.evaluate.semantic import SemanticSettings, run
-from xcodec.evaluate.small_lm import Budget
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TEXTS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xcodec.evaluate.statistics import estimate, holm, permutation_test
+from xcodec.evaluate.summary import estimate, holm, permutation_test
 
 RNG = np.random.default_rng(1)
 

@@ -7,11 +7,8 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec.evaluate.codecs import Tokenizer
-from xcodec.evaluate.phones import phone_measures
-from xcodec.evaluate.probes import probe
-from xcodec.evaluate.small_lm import Budget, predictability
-from xcodec.evaluate.stability import compare, stability, with_noise
-from xcodec.evaluate.stages import stages
+from xcodec.evaluate.probes import Budget, compare, phone_measures, predictability, probe, stability, with_noise
+from xcodec.evaluate.semantic import stages
 
 RNG = np.random.default_rng(0)
 

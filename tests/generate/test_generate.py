@@ -13,9 +13,8 @@ import torch
 
 from xcodec import XCodec, audio
 from xcodec import save as save_codec
-from xcodec.generate.music import MusicGenerator, MusicOptions
-from xcodec.generate.pairing import GenerateError, as_sound
-from xcodec.generate.sound import SoundGenerator
+from xcodec.generate.common import GenerateError, as_sound
+from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits, sentences
 from xcodec.lm.checkpoint import load
 from xcodec.lm.text import TextError

@@ -9,16 +9,27 @@ import pytest
 import torch
 
 from tests.lm.conftest import FACTS, autoregressive, config, refining
-from xcodec.lm.checkpoint import load, load_autoregressive, load_refining, save
+from xcodec.lm.alignment import expected_frames, measure_durations
+from xcodec.lm.checkpoint import export_llama, load, load_autoregressive, load_refining, save
 from xcodec.lm.config import Durations, LMConfig, TextConfig, TransformerConfig
-from xcodec.lm.durations import expected_frames, measure_durations
-from xcodec.lm.llama import export_llama
-from xcodec.lm.reading import grid_places, write_script
-from xcodec.lm.sequences import context, example, stack
+from xcodec.lm.layout import (
+    AUDIO,
+    END,
+    IGNORED,
+    NOTHING,
+    PAD,
+    PROMPT,
+    SPECIALS,
+    TEXT,
+    Vocabulary,
+    context,
+    example,
+    stack,
+)
 from xcodec.lm.text import read, symbols_of
-from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PAD, PROMPT, SPECIALS, TEXT, Vocabulary
-from xcodec.settings import ConfigError
-from xcodec.storage import CheckpointError
+from xcodec.lm.text_encoder import grid_places, write_script
+from xcodec.utils.checkpoint_io import CheckpointError
+from xcodec.utils.config import ConfigError
 
 ALIGNED = TextConfig("characters", aligned=True)
 SPOKEN = {"codebooks": 1, "text": TextConfig("characters")}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xcodec.lm.patterns import Pattern, delay, flat, named
-from xcodec.settings import ConfigError
+from xcodec.lm.layout import Pattern, delay, flat, named
+from xcodec.utils.config import ConfigError
 
 
 @pytest.mark.parametrize("pattern", [flat(1), flat(4), delay(4), Pattern((0, 1, 1), (0, 1, 2), 2)])

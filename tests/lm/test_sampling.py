@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from xcodec.lm.sampling import Sampling, draw, guided, keep_top_k, keep_top_p
-from xcodec.settings import ConfigError
+from xcodec.lm.generation import Sampling, draw, guided, keep_top_k, keep_top_p
+from xcodec.utils.config import ConfigError
 
 LOGITS = torch.tensor([[0.1, 0.4, 0.3, 0.2]]).log()
 

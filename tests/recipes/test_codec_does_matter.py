@@ -152,7 +152,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
 
 
 def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
-    pytest.importorskip("xcodec.evaluate.statistics", reason="the evaluation is a package of its own")
+    pytest.importorskip("xcodec.evaluate.summary", reason="the evaluation is a package of its own")
     run = recipe("run")
     plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "speech")
     for codec, errors in (("semantic", 1), ("acoustic", 3)):

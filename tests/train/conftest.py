@@ -14,8 +14,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from xcodec.train.config import TrainConfig
-from xcodec.train.config_files import load_config
+from xcodec.train.config import TrainConfig, load_config
 
 SAMPLE_RATE = 8000
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from xcodec.codec.checkpoint import CheckpointError, load, save
+from xcodec.codec.checkpoint import load, save
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
-from xcodec.train.checkpoint import Checkpoints, load_training, load_weights
+from xcodec.train.loop import Checkpoints, load_training, load_weights
+from xcodec.utils.checkpoint_io import CheckpointError
 
 from .conftest import TINY
 

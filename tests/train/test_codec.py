@@ -20,15 +20,15 @@ from safetensors.torch import load_file
 from transformers import HubertConfig, HubertModel
 
 from tests.conftest import TEACHERS
-from xcodec.codec.checkpoint import CheckpointError, load, tokens_hash, weights_hash
+from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
+from xcodec.codec.semantic import Teacher
 from xcodec.codec.spectral import Spectrogram
-from xcodec.codec.teacher import Teacher
-from xcodec.train.checkpoint import load_training
 from xcodec.train.codec import CodecTrainer, run
 from xcodec.train.config import TrainConfig
-from xcodec.train.run import DivergedError
+from xcodec.train.loop import DivergedError, load_training
+from xcodec.utils.checkpoint_io import CheckpointError
 
 from .conftest import TINY, assert_same_path
 

@@ -7,8 +7,7 @@ import yaml
 
 from xcodec.codec.config import ConfigError, XCodecConfig
 from xcodec.codec.model import XCodec
-from xcodec.train.config import DiscriminatorConfig, OptimizerConfig
-from xcodec.train.config_files import load_config
+from xcodec.train.config import DiscriminatorConfig, OptimizerConfig, load_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PROMISED = {

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TableInfo, TokenItem, read_table, write_shard
 from xcodec.lm.checkpoint import load
+from xcodec.lm.layout import AUDIO, END, IGNORED, NOTHING, PROMPT, TEXT
 from xcodec.lm.text import read
-from xcodec.lm.vocabulary import AUDIO, END, IGNORED, NOTHING, PROMPT, TEXT
-from xcodec.settings import ConfigError
-from xcodec.train.config_files import is_language_model, read_run
+from xcodec.train.config import is_language_model, read_run
 from xcodec.train.lm import LMTrainer, run
 from xcodec.train.lm_config import LMTrainConfig, facts_of
-from xcodec.train.lm_examples import Examples
+from xcodec.train.lm_data import Examples
+from xcodec.utils.config import ConfigError
 
 SIZES = {"width": 16, "layers": 1, "heads": 2, "inner": 24, "dropout": 0.1}
 MODELS: dict[str, dict[str, Any]] = {
@@ -165,7 +165,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(configure: Any, kind:
 
 RANK = """
 import sys, torch
-from xcodec.train.config_files import read_run
+from xcodec.train.config import read_run
 from xcodec.train.lm import LMTrainer
 from xcodec.train.lm_config import LMTrainConfig
 trainer = LMTrainer(read_run(sys.argv[2], (), LMTrainConfig))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from xcodec.train.pqmf import PQMF
+from xcodec.train.losses import PQMF
 
 
 @pytest.mark.parametrize("bands", [4, 6])

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from xcodec.train.codec import CodecTrainer, run
-from xcodec.train.config_files import load_config
+from xcodec.train.config import load_config
 
 from .conftest import TINY, assert_same_path
 
@@ -53,7 +53,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(write_confi
 RANK = """
 import sys, torch
 from xcodec.train.codec import CodecTrainer
-from xcodec.train.config_files import load_config
+from xcodec.train.config import load_config
 config = load_config(sys.argv[2], sys.argv[3:])
 trainer = CodecTrainer(config)
 assert trainer.accelerator.num_processes == 2

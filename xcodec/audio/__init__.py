@@ -23,7 +23,8 @@ whether they are whole.
 
 from xcodec.audio.errors import AudioError
 from xcodec.audio.reading import AUDIO_SUFFIXES, AudioInfo, find_audio, info, read, resample, stated_seconds, stream
-from xcodec.audio.writing import Writer, atomic_write, write
+from xcodec.audio.writing import Writer, write
+from xcodec.utils.files import atomic_write
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -1,13 +1,9 @@
-"""Files that appear whole or not at all: any (`atomic_write`), audio (`write`), long audio (`Writer`)."""
+"""Audio files that appear whole or not at all: `write`, and `Writer` for long audio."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +13,7 @@ import soundfile
 from numpy.typing import ArrayLike, NDArray
 
 from xcodec.audio.errors import AudioError, bad_frames, check_rate, libsndfile_errors, not_finite
+from xcodec.utils.files import atomic_write
 
 # Suffix -> libsndfile's format, and the encoding written unless another is asked for.
 _FORMATS = {
@@ -29,41 +26,6 @@ _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _WAV_MAX_BYTES = 2**32 - 1
 _BLOCK = 2**16  # frames given to libsndfile at a time: its Vorbis encoder crashes on millions
-
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Make a file that appears whole or not at all.
-
-    Gives the path of an empty temporary file to write to, in the target's folder and with its suffix. If the
-    block ends well, that file is flushed to the disk and takes the target's name; if it fails, it is removed
-    and the target is what it was. A symbolic link is written through.
-
-    Raises:
-        OSError: the target cannot be written. The error names the target; the original one is its cause.
-    """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if target.exists() and not target.is_file():  # what if a file took the place of /dev/null
-        raise OSError(errno.EINVAL, "Not a regular file, so it cannot be replaced", str(path))
-    if target.exists() and not os.access(target, os.W_OK):  # os.replace would not mind
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        try:
-            yield temporary
-            with open(temporary, "r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        ours = error.filename is None or str(error.filename) == str(temporary)
-        if error.errno is None or not ours:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def write(path: str | Path, audio: ArrayLike, sample_rate: int, subtype: str | None = None) -> int:

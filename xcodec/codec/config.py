@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from xcodec.settings import ConfigError as ConfigError  # a part of this module's interface
-from xcodec.settings import build as _build
-from xcodec.settings import require as _require
-from xcodec.tokens import MAX_NAME_BYTES
+from xcodec.tokens.xc_file import MAX_NAME_BYTES
+from xcodec.utils.config import ConfigError as ConfigError  # a part of this module's interface
+from xcodec.utils.config import build as _build
+from xcodec.utils.config import require as _require
 
 TEACHER_KINDS = ("hubert", "wavlm", "wav2vec2", "whisper")
 

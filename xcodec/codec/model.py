@@ -23,15 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .acoustic import DacDecoder, DacEncoder
-from .config import DacConfig, XCodecConfig
-from .quantize import Quantized, ResidualVectorQuantizer
-from .semantic import SemanticDecoder, SemanticEncoder
-from .spectral import SpectralDecoder, SpectralEncoder
-from .teacher import Teacher
+from xcodec.codec.config import DacConfig, XCodecConfig
+from xcodec.codec.dac import DacDecoder, DacEncoder
+from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
+from xcodec.codec.semantic import SemanticDecoder, SemanticEncoder, Teacher
+from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
 
 if TYPE_CHECKING:
-    from .checkpoint import Fingerprint
+    from xcodec.codec.checkpoint import Fingerprint
 
 
 @dataclass

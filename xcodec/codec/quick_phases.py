@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .spectrogram import MOMENTUM, OVERLAP, SOFTNESS, TINY, Spectrogram
+from xcodec.codec.spectrogram import MOMENTUM, OVERLAP, SOFTNESS, TINY, Spectrogram
 
 
 class QuickSpectrogram(Spectrogram):

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import SpectralConfig
-from .context import context_frames
-from .quick_phases import QuickSpectrogram
-from .spectrogram import OVERLAP, TINY, Spectrogram
-from .voice import Voice
+from xcodec.codec.config import SpectralConfig
+from xcodec.codec.quick_phases import QuickSpectrogram
+from xcodec.codec.receptive_field import context_frames
+from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
+from xcodec.codec.voice import Voice
 
 
 class ConvNeXtBlock(nn.Module):

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from xcodec import audio
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
-from xcodec.data.reading import BrokenAudioError, read_span
+from xcodec.data.manifest import BrokenAudioError, read_span
 
 if TYPE_CHECKING:
     from typing_extensions import Self

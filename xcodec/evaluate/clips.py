@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcodec import audio
-from xcodec.data.manifest import AudioItem, DataError, read_corpus
-from xcodec.data.reading import read_span
+from xcodec.data.manifest import AudioItem, DataError, read_corpus, read_span
 
 MANIFEST = "manifest.jsonl"
 

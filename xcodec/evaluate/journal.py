@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xcodec.audio import atomic_write
+from xcodec.utils.files import atomic_write
 
 Record = dict[str, Any]
 

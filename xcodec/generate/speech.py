@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec.codec.model import XCodec
+from xcodec.generate.common import GenerateError, check_pair, read_prompt
+from xcodec.lm.alignment import expected_frames
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
 from xcodec.lm.config import TextConfig
-from xcodec.lm.decoding import Generated, Limits, Request, frames, generate, refine
-from xcodec.lm.durations import expected_frames
+from xcodec.lm.generation import Generated, Limits, Request, Sampling, frames, generate, refine
+from xcodec.lm.layout import context
 from xcodec.lm.model import AutoregressiveLM, RefiningLM
-from xcodec.lm.reading import Script, whole_frames, write_script
-from xcodec.lm.sampling import Sampling
-from xcodec.lm.sequences import context
 from xcodec.lm.text import read
-
-from .pairing import GenerateError, check_pair, read_prompt
+from xcodec.lm.text_encoder import Script, whole_frames, write_script
 
 SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 30.0
 VOICE_SECONDS = 3.0

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from xcodec.settings import build, require
+from xcodec.utils.config import build, require
 
 PATTERNS = ("flat", "delay")
 FRONT_ENDS = ("espeak", "characters")

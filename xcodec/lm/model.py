@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .align import Aligner
-from .config import LMConfig
-from .reading import Reader, Timing
-from .transformer import KVCache, Transformer
-from .vocabulary import IGNORED, PAD, Vocabulary, pattern_of
+from xcodec.lm.alignment import Aligner
+from xcodec.lm.config import LMConfig
+from xcodec.lm.layout import IGNORED, PAD, Vocabulary, pattern_of
+from xcodec.lm.text_encoder import Reader, Timing
+from xcodec.lm.transformer import KVCache, Transformer
 
 
 class Embedding(nn.Module):

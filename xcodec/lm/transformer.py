@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import TransformerConfig
+from xcodec.lm.config import TransformerConfig
 
 NORM_EPS = 1e-5
 

@@ -20,26 +20,22 @@ from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
 from xcodec.data.crops import CropBatch, crop_loader
-
-from .averaging import WeightAverage
-from .checkpoint import load_training, load_weights
-from .config import TrainConfig
-from .discriminators import Discriminators, halves
-from .ear import Ear
-from .losses import CodecLosses, adversarial_losses, discriminator_loss
-from .progress import CodeStatistics, Reporter
-from .recurring import RecurringCrops, remember_features
-from .run import Run, find_checkpoint
-from .start import (
+from xcodec.train.config import TrainConfig
+from xcodec.train.discriminators import Discriminators, halves
+from xcodec.train.init import (
+    RecurringCrops,
     balance_branches,
     codebooks_are_placed,
     load_teacher,
     place_codebooks,
+    remember_features,
     rest_but_decoder,
     spare_semantics,
     start_semantics,
 )
-from .validate import Validation, Validator
+from xcodec.train.logging import CodeStatistics, Reporter, Validation, Validator
+from xcodec.train.loop import Run, WeightAverage, find_checkpoint, load_training, load_weights
+from xcodec.train.losses import CodecLosses, Ear, adversarial_losses, discriminator_loss
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
 """How the names of the weights begin that lie before the quantiser."""

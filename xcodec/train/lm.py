@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,89 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xcodec.data.token_batches import LengthBuckets
+from xcodec.codec.checkpoint import load, tokens_hash
+from xcodec.codec.model import XCodec
 from xcodec.data.token_table import read_table
-from xcodec.lm.align import Aligner
-from xcodec.lm.captions import CaptionEncoder
-from xcodec.lm.checkpoint import load, save
+from xcodec.lm.alignment import Aligner
+from xcodec.lm.checkpoint import load as load_model
+from xcodec.lm.checkpoint import save
+from xcodec.lm.generation import Limits, Request, Sampling, generate, refine
+from xcodec.lm.layout import IGNORED, context
 from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model, is_aligned
-from xcodec.lm.vocabulary import IGNORED
-from xcodec.settings import ConfigError
+from xcodec.lm.text import CaptionEncoder
+from xcodec.train.lm_config import LMTrainConfig, facts_of
+from xcodec.train.lm_data import Examples, LengthBuckets, LMBatch
+from xcodec.train.logging import Reporter, Validation, sum_of_ranks
+from xcodec.train.loop import Run, WeightAverage, find_checkpoint, load_training
+from xcodec.utils.checkpoint_io import CheckpointError
+from xcodec.utils.config import ConfigError
 
-from .averaging import WeightAverage
-from .checkpoint import load_training
-from .listen import Listener, load_listener
-from .lm_config import LMTrainConfig, facts_of
-from .lm_examples import Examples, LMBatch
-from .progress import Reporter, sum_of_ranks
-from .run import Run, find_checkpoint
-from .validate import Validation
+# What a language model in training sounds like: some clips held out, beside what it makes of their beginnings.
+
+CLIPS = 2
+
+
+def load_listener(codec: str | None, examples: Examples, say: Callable[[str], None]) -> Listener | None:
+    """A listener, or a word on why there is none."""
+    try:
+        loaded = load(codec)
+    except CheckpointError as error:
+        say(f"validation will not be heard: {error}")
+        return None
+    if tokens_hash(loaded) != examples.model.codec.model_hash:
+        say(f"validation will not be heard: data.codec is {loaded.config.name}, but not the one that made the tokens")
+        return None
+    return Listener(loaded, examples)
+
+
+class Listener:
+    """The same clips every time."""
+
+    def __init__(self, codec: XCodec, examples: Examples) -> None:
+        self.codec = codec
+        self.examples = examples
+        self.chosen = list(range(min(CLIPS, len(examples.clips))))
+
+    def __call__(self, model: CodeLM) -> tuple[Tensor, Tensor]:
+        """The clips [n, 1, T] and what the model makes of them [n, 1, T], padded to the longest."""
+        pairs = [self._pair(model, index) for index in self.chosen]
+        longest = max(wav.shape[-1] for pair in pairs for wav in pair)
+        padded = [[torch.nn.functional.pad(wav, (0, longest - wav.shape[-1])) for wav in pair] for pair in pairs]
+        return torch.stack([pair[0] for pair in padded]), torch.stack([pair[1] for pair in padded])
+
+    def _pair(self, model: CodeLM, index: int) -> tuple[Tensor, Tensor]:
+        clip = self.examples.clips[index]
+        most = self.examples.most
+        codes = torch.from_numpy(clip.item.codes[: model.config.codebooks, :most].astype("int64"))
+        frames = codes.shape[1]
+        begun = min(self.examples.prompt[0], frames // 2)
+        if isinstance(model, RefiningLM):
+            script = self.examples.scripts[index] if self.examples.scripts else None
+            made = refine(model, clip.text, None, codes[:1, begun:], begun=codes[:, :begun], script=script)
+        else:
+            condition = None
+            if model.config.captions is not None:
+                condition, begun = self.examples.embedded[clip.item.text or ""][0], 0
+            script = self.examples.scripts[index] if self.examples.scripts else None
+            text = clip.text if model.config.text is not None and script is None else None
+            before = context(model.vocabulary, model.pattern, text)
+            request = Request(
+                before,
+                codes[:, :begun],
+                Limits(max(1, frames - begun)),
+                Sampling(top_p=0.9),
+                condition=condition,
+                script=script,
+            )
+            made = generate(model, request)[0].codes.cpu()
+        whole = torch.cat([codes[:, :begun], made], dim=1)
+        return self._wav(codes), self._wav(whole)
+
+    def _wav(self, codes: Tensor) -> Tensor:
+        if not codes.shape[1]:
+            return torch.zeros(1, 1)
+        return self.codec.decode(codes[None])[0].clone()
+
 
 TIMING = 0.1
 """Weight of the durations in the loss."""
@@ -180,7 +246,7 @@ class LMTrainer(Run[LMBatch]):
         newest = find_checkpoint(self.checkpoints, resume, self.accelerator.print)
         if source := newest or config.init_from:
             try:
-                self.network.load_state_dict(load(source).state_dict())
+                self.network.load_state_dict(load_model(source).state_dict())
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:200]
                 raise ConfigError(f"{source} holds another network than this config's: {reason}") from error

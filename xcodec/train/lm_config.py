@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcodec.data.token_table import TableInfo
-from xcodec.lm.align import CODEBOOKS as ALIGNED_BY
+from xcodec.lm.alignment import CODEBOOKS as ALIGNED_BY
 from xcodec.lm.config import CodecFacts, LMConfig
-from xcodec.settings import require
-
-from .config import RunConfig
+from xcodec.train.config import RunConfig
+from xcodec.utils.config import require
 
 TASKS = ("speech", "music", "sound")
 

@@ -6,6 +6,7 @@ crop or the list of resolutions changes, and two ranks of half a batch have the 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,140 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xcodec.codec.config import ConfigError, TeacherConfig
 from xcodec.codec.model import CodecOutput
+from xcodec.codec.semantic import Teacher, WhisperStates
+from xcodec.codec.spectrogram import Spectrogram
+from xcodec.train.config import LossWeights, SpectraConfig
+from xcodec.train.discriminators import Verdict
+from xcodec.train.init import load_teacher
 
-from .config import LossWeights, SpectraConfig
-from .discriminators import Verdict
-from .ear import Ear
-from .pqmf import PQMF
+# An ear for what is decoded, so that the decoder learns which differences make words.
+#
+# Between two spectra that are equally far from the true one, a loss on magnitudes sees no difference; a speech
+# recogniser
+# does. So decoded and true spectra are both shown to the encoder of a frozen Whisper, and its hidden states are
+# compared
+# (deep feature losses: Germain, Chen and Koltun, arXiv 1806.10522).
+#
+# It reads the decoder's magnitudes directly: to make audio of them, and spectra of that, would take most of a training
+# step. Whisper's own spectrogram has as many frames, of shorter windows and half a hop away. What it makes of this
+# one is
+# therefore not quite what it makes of sound, for the true spectra as for the decoded ones.
+
+WINDOW = 400
+"""Samples in Whisper's own windows."""
+HOP = 160
+"""And from one to the next."""
+
+
+class Ear(nn.Module):
+    """How differently a frozen Whisper hears two spectra."""
+
+    def __init__(self, config: TeacherConfig, spectrogram: Spectrogram, sample_rate: int) -> None:
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        self.teacher = Teacher(config, sample_rate)
+        if not isinstance(self.teacher.network, WhisperStates):
+            raise ConfigError(f"losses.heard: the ear must be a Whisper, not {config.kind}")
+        if (spectrogram.hop, sample_rate) != (HOP, config.sample_rate):
+            raise ConfigError(
+                f"losses.heard: Whisper hears {HOP} samples a frame at {config.sample_rate} Hz, but the decoder's"
+                f" spectra have {spectrogram.hop} at {sample_rate} Hz"
+            )
+        load_teacher(self.teacher, "ear.source")
+        self.network = self.teacher.network
+        self.spectrogram = spectrogram
+        bands = mel_filter_bank(
+            spectrogram.bins, self.network.filters.shape[0], 0, sample_rate / 2, sample_rate, norm="slaney",
+            mel_scale="slaney",
+        )  # fmt: skip
+        # Longer windows have more power in each bin, and more bins in each band.
+        loudness = (WINDOW / spectrogram.size) ** 2
+        self.filters: Tensor
+        self.register_buffer("filters", torch.from_numpy(bands.T).float() * loudness, persistent=False)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Compressed magnitudes [B, N, bins] of both -> the mean over Whisper's hidden states of their distance.
+
+        Each distance is L1 over the spread of that state among the clips, which makes layers comparable: 0 is alike, 1
+        as far away as the mean of all clips. So there must be several.
+        """
+        with torch.no_grad():
+            theirs = self._states(target)
+        ours = self._states(output.float())
+        return torch.stack([_distance(our, their) for our, their in zip(ours, theirs, strict=True)]).mean()
+
+    def _states(self, compressed: Tensor) -> tuple[Tensor, ...]:
+        power = self.spectrogram.expand(compressed).square().transpose(1, 2)  # (B, N, bins) -> (B, bins, N)
+        return self.network.states(self.network.log_mel(power, self.filters))
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    """L1 between states [B, F, D] over that between the true ones and their mean over clips at the same place.
+
+    Where in its input a frame lies, Whisper says in every frame; that is the same for all clips and tells nothing.
+    """
+    spread = (theirs - theirs.mean(0, keepdim=True)).abs().mean()
+    return (ours - theirs).abs().mean() / spread.clamp(min=1e-3)
+
+
+# A pseudo-quadrature mirror filter bank: a waveform cut into equally wide sub-bands at a lower rate (Nguyen, 1994).
+#
+# The prototype is a Kaiser-windowed sinc; its cutoff is searched for once so that analysis and synthesis together are
+# nearly the identity, which is what makes no part of the spectrum count twice or not at all.
+
+
+class PQMF(nn.Module):
+    """Waveform [B, 1, T] to sub-bands [B, N, T / N] and back."""
+
+    def __init__(self, bands: int, taps: int = 96, beta: float = 9.0) -> None:
+        """``taps`` must be even: the filters have one more."""
+        super().__init__()
+        self.bands = bands
+        self.taps = taps
+        prototype = _prototype(bands, taps, beta)
+        time = torch.arange(taps + 1, dtype=torch.float64) - taps / 2
+        band = torch.arange(bands, dtype=torch.float64)[:, None]
+        angle = (2 * band + 1) * math.pi / (2 * bands) * time
+        shift = (-1.0) ** band * math.pi / 4
+        self.analysis: Tensor
+        self.synthesis: Tensor
+        # [N, 1, taps + 1]
+        self.register_buffer("analysis", (2 * prototype * torch.cos(angle + shift))[:, None].float(), persistent=False)
+        self.register_buffer("synthesis", (2 * prototype * torch.cos(angle - shift))[:, None].float(), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """[B, 1, T] -> [B, N, ceil(T / N)]."""
+        return F.conv1d(wav, self.analysis, stride=self.bands, padding=self.taps // 2)
+
+    def inverse(self, subbands: Tensor) -> Tensor:
+        """[B, N, T / N] -> [B, 1, T]."""
+        upsampled = subbands.new_zeros(*subbands.shape[:2], subbands.shape[2], self.bands)
+        upsampled[..., 0] = subbands * self.bands
+        # Each band is filtered by its own row, and the bands are added: a convolution from N channels to one.
+        filters = self.synthesis.transpose(0, 1)  # (N, 1, taps) -> (1, N, taps)
+        return F.conv1d(upsampled.flatten(2), filters, padding=self.taps // 2)
+
+
+def _prototype(bands: int, taps: int, beta: float) -> Tensor:
+    """Low-pass filter [taps + 1] whose squared response crosses 1/2 where two bands meet."""
+    window = torch.kaiser_window(taps + 1, periodic=False, beta=beta, dtype=torch.float64)
+    time = torch.arange(taps + 1, dtype=torch.float64) - taps / 2
+    crossing = math.pi / (2 * bands)
+
+    def lowpass(cutoff: float) -> Tensor:
+        return torch.sinc(cutoff * time / math.pi) * cutoff / math.pi * window
+
+    # The response at the crossing rises with the cutoff, so bisection finds it.
+    low, high = 0.5 * crossing, 2 * crossing
+    for _ in range(60):
+        middle = (low + high) / 2
+        response = (lowpass(middle) * torch.cos(crossing * time)).sum()
+        low, high = (middle, high) if response < math.sqrt(0.5) else (low, middle)
+    return lowpass((low + high) / 2)
+
 
 MAGNITUDE_FLOOR = 1e-7
 """Added to squared magnitudes, so that the square root has a gradient at zero."""

@@ -66,9 +66,8 @@ def test_an_unknown_metric_is_named_with_those_there_are() -> None:
 def test_a_missing_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)
     found = importlib.util.find_spec
-    for place in ("dnsmos", "speaker"):
-        monkeypatch.setattr(
-            f"xcodec.evaluate.metrics.{place}.find_spec", lambda wanted: None if wanted == module else found(wanted)
-        )
+    monkeypatch.setattr(
+        "xcodec.evaluate.metrics.learned.find_spec", lambda wanted: None if wanted == module else found(wanted)
+    )
     with pytest.raises(MissingBackendError, match=r"is not installed; get it with: pip install"):
         make([name])

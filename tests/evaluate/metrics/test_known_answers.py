@@ -10,16 +10,8 @@ import pytest
 
 from xcodec import audio
 from xcodec.evaluate.metrics import RATE, MetricError, Signal
-from xcodec.evaluate.metrics.dnsmos import Dnsmos
-from xcodec.evaluate.metrics.log_mel import LogMel
-from xcodec.evaluate.metrics.pesq import Pesq
-from xcodec.evaluate.metrics.pitch import Pitch, track
-from xcodec.evaluate.metrics.si_sdr import SiSdr
-from xcodec.evaluate.metrics.speaker import Speaker
-from xcodec.evaluate.metrics.stft import MultiStft
-from xcodec.evaluate.metrics.stoi import Stoi
-from xcodec.evaluate.metrics.utmos import Utmos
-from xcodec.evaluate.metrics.wavlm import WavLmSpeaker
+from xcodec.evaluate.metrics.learned import Dnsmos, Speaker, Utmos, WavLmSpeaker
+from xcodec.evaluate.metrics.signal import LogMel, MultiStft, Pesq, Pitch, SiSdr, Stoi, track
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import RATE, Measure, Metric, MetricError, MissingBackendError, Signal
-from .dnsmos import Dnsmos
-from .log_mel import LogMel
-from .pesq import Pesq
-from .pitch import Pitch
-from .si_sdr import SiSdr
-from .speaker import Speaker
-from .stft import MultiStft
-from .stoi import Stoi
-from .utmos import Utmos
-from .wavlm import WavLmSpeaker
+from xcodec.evaluate.metrics.base import RATE, Measure, Metric, MetricError, MissingBackendError, Signal
+from xcodec.evaluate.metrics.learned import Dnsmos, Speaker, Utmos, WavLmSpeaker
+from xcodec.evaluate.metrics.signal import LogMel, MultiStft, Pesq, Pitch, SiSdr, Stoi
 
 __all__ = ["DEFAULT", "METRICS", "RATE", "Measure", "Metric", "MetricError", "MissingBackendError", "Signal", "make"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from xcodec.audio import atomic_write
 from xcodec.evaluate.report import content
 from xcodec.evaluate.report.tables import Table, to_csv, to_markdown
+from xcodec.utils.files import atomic_write
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 

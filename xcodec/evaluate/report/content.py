@@ -13,7 +13,7 @@ from xcodec import audio
 from xcodec.evaluate.journal import Record, read_lines
 from xcodec.evaluate.report import figures
 from xcodec.evaluate.report.tables import Cell, Column, Table, build
-from xcodec.evaluate.stages import STAGES
+from xcodec.evaluate.semantic import STAGES
 
 CURVES = ("pesq", "estoi", "dnsmos", "speaker", "wer", "wer_original", "log_mel", "stft")
 ABX = ("any within", "any across", "triphone within", "triphone across")

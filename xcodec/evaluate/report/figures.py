@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcodec.evaluate.metrics import Signal
-from xcodec.evaluate.metrics.log_mel import spectrogram
+from xcodec.evaluate.metrics.signal import spectrogram
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The command `xcodec`: `main.py` has its subcommands, but those of `generate` and `evaluate`."""

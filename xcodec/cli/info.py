@@ -1,0 +1,112 @@
+"""What a file of tokens, an audio file or a model is, as facts for people and programs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from xcodec.audio import AUDIO_SUFFIXES
+from xcodec.audio import info as audio_info
+from xcodec.inference.batch import TOKEN_SUFFIX
+from xcodec.tokens.xc_file import MAGIC, read_header
+
+MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
+
+
+def describe(item: str) -> dict[str, object]:
+    """Facts about a file, folder or model name, each with its unit where it has one.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: the file is damaged, or there is no such model.
+    """
+    path = Path(item)
+    suffix = path.suffix.lower()
+    if not path.exists() and suffix in AUDIO_SUFFIXES | {TOKEN_SUFFIX}:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), item)
+    if not path.is_file() or suffix in MODEL_SUFFIXES:
+        return _describe_model(item)
+    with path.open("rb") as file:
+        tokens = file.read(len(MAGIC)) == MAGIC or suffix == TOKEN_SUFFIX
+    return _describe_tokens(path) if tokens else _describe_audio(path)
+
+
+def _describe_tokens(path: Path) -> dict[str, object]:
+    header = read_header(path)
+    return {
+        "file": str(path),
+        "kind": "tokens",
+        "model": header.model,
+        "tokens": header.model_hash.hex(),
+        "sample_rate": header.sample_rate,
+        "samples": header.samples,
+        "seconds": header.samples / header.sample_rate,
+        "channels": header.channels,
+        "codebooks": header.codebooks,
+        "codebook_size": header.codebook_size,
+        "frames": header.frames,
+        "frame_rate": header.sample_rate / header.hop_length,
+        "kbps": header.frame_bits * header.sample_rate / header.hop_length / 1000,
+        "bytes": header.file_bytes,
+    }
+
+
+def _describe_audio(path: Path) -> dict[str, object]:
+    facts = audio_info(path)
+    return {
+        "file": str(path),
+        "kind": "audio",
+        "format": facts.format,
+        "sample_rate": facts.sample_rate,
+        "samples": facts.samples,
+        "seconds": facts.samples / facts.sample_rate,
+        "channels": facts.channels,
+        "bytes": path.stat().st_size,
+    }
+
+
+def _describe_model(name: str) -> dict[str, object]:
+    from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
+    from xcodec.lm.checkpoint import is_language_model
+
+    if is_language_model(name):
+        return _describe_language_model(name)
+    codec = load(name)
+    config = codec.config
+    teacher = 0 if codec.teacher is None else sum(each.numel() for each in codec.teacher.parameters())
+    return {
+        "model": config.name,
+        "kind": "model",
+        "tokens": tokens_hash(codec),
+        "weights": weights_hash(codec),
+        "sample_rate": config.sample_rate,
+        "frame_rate": config.frame_rate,
+        "bandwidths": list(config.bandwidths),
+        "codebooks": config.quantizer.codebooks,
+        "codebook_size": config.quantizer.codebook_size,
+        "acoustic": config.acoustic.kind,
+        "teacher": "none" if config.semantic is None else config.semantic.teacher.kind,
+        "parameters": sum(each.numel() for each in codec.parameters()),
+        "teacher_parameters": teacher,
+    }
+
+
+def _describe_language_model(folder: str) -> dict[str, object]:
+    from xcodec.lm.checkpoint import load
+
+    model = load(folder)
+    config = model.config
+    return {
+        "model": folder,
+        "kind": "language model",
+        "stage": "refining" if config.refines else "autoregressive",
+        "codebooks": config.codebooks,
+        "pattern": config.pattern,
+        "text": "none" if config.text is None else config.text.front_end,
+        "captions": "none" if config.captions is None else config.captions.encoder,
+        "codec": config.codec.model,
+        "codec_tokens": config.codec.model_hash,
+        "longest_seconds": config.longest / config.codec.frame_rate,
+        "parameters": sum(each.numel() for each in model.parameters()),
+    }

@@ -1,0 +1,280 @@
+"""Load a codec from wherever it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from xcodec.codec.config import XCodecConfig
+from xcodec.codec.formats import (
+    PICKLED,
+    STATISTICS,
+    Checkpoint,
+    arrange,
+    is_transformers,
+    own_name,
+    read_release,
+    read_transformers,
+)
+from xcodec.codec.model import XCodec
+from xcodec.utils.checkpoint_io import (
+    CONFIG,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    CheckpointError,
+    read_json,
+    read_tensors,
+    write_checkpoint,
+)
+from xcodec.utils.files import whole_folder
+
+# Write a codec in our own format: ``config.json`` and ``model.safetensors``.
+
+FORMAT_VERSION = 1
+"""Raised when a file of ours changes so that older releases would misread it."""
+
+
+def save(
+    codec: XCodec,
+    folder: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+    *,
+    statistics: bool = True,
+) -> None:
+    """Write ``config.json`` and ``model.safetensors``, whole or not at all; a checkpoint already there is replaced.
+
+    Args:
+        codec: the codec.
+        folder: where to; its parents are created.
+        dtype: what to store floating-point tensors as; half precision halves the file, and loading makes float32 of it.
+        statistics: whether to store the codebooks' moving averages. Without them the file is smaller, and training
+            goes on from it as if every entry had been in even use.
+
+    Raises:
+        CheckpointError: the codec was loaded to run fast, ``folder`` is a file or holds other things, or a tensor
+            overflows ``dtype``.
+        OSError: the files cannot be written.
+    """
+    if codec.loaded_as is not None:
+        raise CheckpointError(f"{codec.config.name} was loaded to run fast, and cannot be saved; load it as 'exact'")
+    tensors = {
+        name: _stored(name, tensor, dtype)
+        for name, tensor in codec.state_dict().items()
+        if statistics or not name.endswith(STATISTICS)
+    }
+    with whole_folder(Path(folder)) as fresh:
+        write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **codec.config.to_dict()}, tensors)
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    stored = tensor.detach().cpu().contiguous()
+    if dtype is None or not stored.is_floating_point():
+        return stored
+    stored = stored.to(dtype)
+    if not stored.isfinite().all():
+        raise CheckpointError(f"{name} overflows {dtype}".replace("torch.", ""))
+    return stored
+
+
+# Where a checkpoint is: inside the package, on this disk, or on the Hugging Face hub.
+
+SHIPPED = "xcodec-mini"
+SHIPPED_FOLDER = Path(__file__).parents[1] / "assets" / SHIPPED
+
+# The official models, as hub repositories that hold safetensors and no pickle.
+OFFICIAL = {
+    name: f"hf-audio/{name}"
+    for name in (
+        "xcodec-hubert-librispeech",
+        "xcodec-wavlm-mls",
+        "xcodec-wavlm-more-data",
+        "xcodec-hubert-general",
+        "xcodec-hubert-general-balanced",
+    )
+}
+RELEASE_REPOSITORY = "ZhenYe234/xcodec"
+
+
+def locate(source: str | os.PathLike[str] | None) -> Path:
+    """The file or folder that a source names, downloaded if need be.
+
+    Raises:
+        CheckpointError: there is no such thing, or it can be neither downloaded nor found in the cache.
+    """
+    if source is None or (source == SHIPPED and not Path(SHIPPED).exists()):
+        if not SHIPPED_FOLDER.exists():
+            raise CheckpointError(f"this installation has lost its model: there is no {SHIPPED_FOLDER}")
+        return SHIPPED_FOLDER
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    name = str(source)
+    if name == RELEASE_REPOSITORY:
+        raise CheckpointError(f"{name} holds several models; name one of {', '.join(OFFICIAL)}")
+    repository = OFFICIAL.get(name, name)
+    if isinstance(source, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
+        return _download(repository)
+    known = ", ".join([SHIPPED, *OFFICIAL])
+    raise CheckpointError(f"there is no file or folder {name}, nor a model of that name; known: {known}")
+
+
+def short_name(source: str | os.PathLike[str]) -> str:
+    """What to call a model whose checkpoint does not say: the last part of where it came from.
+
+    Cut to the 31 bytes that a file of codes has for it.
+
+    >>> short_name("hf-audio/xcodec-wavlm-mls")
+    'xcodec-wavlm-mls'
+    >>> short_name("old/xcodec_speech_hubert_librispeech.pth")
+    'xcodec_speech_hubert_librispeec'
+    """
+    name = Path(source).expanduser().absolute().name.removesuffix(".pth")
+    return name.encode()[:31].decode(errors="ignore") or "xcodec"
+
+
+def _download(repository: str) -> Path:
+    """The folder of a hub repository, with safetensors if there are any, or else with what the release's format has."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    for patterns in ([CONFIG, WEIGHTS_INDEX, "model*.safetensors"], ["*.pth", "*.yaml", "*.yml"]):
+        try:
+            folder = Path(snapshot_download(repository, allow_patterns=patterns))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise CheckpointError(
+                f"{repository} is no file or folder here, is not in the hub's cache, and cannot be downloaded "
+                f"({type(error).__name__})"
+            ) from error
+        if (folder / WEIGHTS).exists() or (folder / WEIGHTS_INDEX).exists():
+            break
+    return folder
+
+
+def load(source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu") -> XCodec:
+    """A codec, ready to encode and decode (in evaluation mode, float32).
+
+    Args:
+        source: as :func:`xcodec.load` takes it, which also chooses how to run the codec.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: nothing there, or nothing that fits: every missing, misshapen or unknown tensor is named.
+    """
+    path = locate(source)
+    # A downloaded folder is called by its commit, so the hub's name is the better one.
+    checkpoint = _read(path, short_name(path if source is None else source))
+    with torch.inference_mode(False), _Unfilled():
+        codec = XCodec(checkpoint.config)
+        state = codec.state_dict()
+        codec.load_state_dict(arrange(checkpoint.tensors, state, checkpoint.file_name, checkpoint.where))
+    return codec.to(device).eval()
+
+
+def _read(path: Path, name: str) -> Checkpoint:
+    """Whatever is at a path, by what it looks like."""
+    if path.name in (CONFIG, WEIGHTS):
+        path = path.parent
+    if path.is_file() and path.suffix not in PICKLED:
+        raise CheckpointError(f"{path} is no checkpoint; name a folder, or a file that ends with .pth")
+    if path.is_file() or not (path / CONFIG).exists():
+        return read_release(path, name)
+    settings = read_json(path / CONFIG)
+    if is_transformers(settings):
+        return read_transformers(path, settings, name)
+    return Checkpoint(_own_config(settings, path / CONFIG), read_tensors(path), own_name, str(path))
+
+
+def _own_config(settings: dict[str, Any], where: Path) -> XCodecConfig:
+    version = settings.pop("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{where} has format version {version}; this release of xcodec reads {FORMAT_VERSION}")
+    try:
+        return XCodecConfig.from_dict(settings)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random initialisation of weights that are about to be loaded: most of the time of a load."""
+
+    # By name, because transformers replaces those of torch while it builds a model.
+    FILLS = frozenset({"kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_"})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", None) in self.FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+# Which codes a codec makes, and which weights it has, in eight bytes each.
+
+AFTER_TOKENS = ("acoustic_decoder.", "to_acoustic.")
+"""How the names of the weights begin that make audio of codes, and have no say in which codes they are."""
+TRAINING_ONLY_MODULES = ("semantic_decoder.", "to_semantic.")
+TRAINING_ONLY_TENSORS = (*STATISTICS, "codebook.updates")
+
+
+class Fingerprint(NamedTuple):
+    """Two hashes, as hexadecimal."""
+
+    tokens: str
+    """Of what makes the codes: codecs that share it make, and understand, the same ones."""
+    weights: str
+    """Of all of it: codecs that share it also make the same audio of them."""
+
+
+# Of each codec, where its tensors were and how often they had been written to, and the hashes at that moment.
+_remembered: WeakKeyDictionary[XCodec, tuple[list[tuple[int, int]], Fingerprint]] = WeakKeyDictionary()
+
+
+def tokens_hash(codec: XCodec) -> str:
+    """Eight bytes, as hexadecimal, that tell whether two codecs give the same codes.
+
+    SHA-256 over name, shape and float32 values of every tensor on the way from audio to codes. Decoders are left out:
+    one that has been trained on decodes what its predecessor's codes say, and language models need not learn them anew.
+    """
+    return fingerprint(codec).tokens
+
+
+def weights_hash(codec: XCodec) -> str:
+    """The same of every tensor on the way from audio to codes and back: whether two codecs also give the same audio.
+
+    The semantic decoder and the codebooks' statistics do not count; only training uses them.
+    """
+    return fingerprint(codec).weights
+
+
+def fingerprint(codec: XCodec) -> Fingerprint:
+    """Both hashes. Remembered until a tensor changes."""
+    if codec.loaded_as is not None:
+        return codec.loaded_as
+    tensors = {
+        name: tensor
+        for name, tensor in sorted(codec.state_dict().items())
+        if not name.startswith(TRAINING_ONLY_MODULES) and not name.endswith(TRAINING_ONLY_TENSORS)
+    }
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors.values()]
+    known, found = _remembered.get(codec, (None, Fingerprint("", "")))
+    if known != state:
+        digest = hashlib.sha256()
+        for after in (False, True):  # the hash of the tokens is that of all, half way
+            for name, tensor in tensors.items():
+                if name.startswith(AFTER_TOKENS) == after:
+                    digest.update(f"{name} {list(tensor.shape)}\n".encode())
+                    digest.update(tensor.cpu().float().contiguous().numpy().data)
+            if not after:
+                tokens = digest.hexdigest()[:16]
+        found = Fingerprint(tokens, digest.hexdigest()[:16])
+        _remembered[codec] = state, found
+    return found

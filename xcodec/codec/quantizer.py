@@ -1,0 +1,278 @@
+"""Residual vector quantisation (paper §3.2): each level codes what the levels before it left over.
+
+The codebooks are not trained by gradients. Each entry is the running mean of the vectors that chose it (an exponential
+moving average, VQ-VAE appendix A.1), started by k-means, and an entry that nothing chooses any more is drawn anew from
+the batch. One training forward is one update; nothing else ever changes a codebook.
+
+Under several processes the statistics are summed over all of them, and every random draw comes from a generator seeded
+by the codebook's own counter. So all ranks hold bit-identical codebooks without broadcasting them, and a resumed run
+repeats an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xcodec.codec.config import QuantizerConfig
+
+SMOOTHING = 1e-5  # Laplace smoothing of the cluster sizes, so that an unused entry is never divided by zero
+ASIDE = 0.01  # of an entry's size: how far from it another starts that is to share its crowd
+
+
+@dataclass
+class Quantized:
+    """What the quantiser makes of its input."""
+
+    values: Tensor
+    """[B, D, F]: the sum over the levels in use; gradients pass straight through to the input."""
+    codes: Tensor | None
+    """int64 [B, K, F]; None when the quantiser was skipped."""
+    commitment: Tensor
+    """Scalar: mean squared distance of each level's input from its code, averaged over levels."""
+
+
+class Codebook(nn.Module):
+    """One table of vectors, followed by exponential moving averages."""
+
+    def __init__(self, config: QuantizerConfig, width: int, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.ignored = 0
+        """Of the last channels, how many training leaves at zero in every entry. What lies there is the same distance
+        from all of them, so the search ignores it too, and inference need not know."""
+        size = config.codebook_size
+        self.vectors: Tensor
+        self.usage: Tensor
+        self.sums: Tensor
+        self.updates: Tensor
+        self.register_buffer("vectors", torch.zeros(size, width))  # [N, D]
+        self.register_buffer("usage", torch.zeros(size))  # [N]: uses per step, moving average
+        self.register_buffer("sums", torch.zeros(size, width))  # [N, D]: sum of the choosers, moving average
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))  # 0: not initialised yet
+
+    @torch.no_grad()
+    def nearest(self, points: Tensor) -> Tensor:
+        """[M, D] -> int64 [M]: the entry at the smallest Euclidean distance."""
+        # |x - e|² without |x|², which is the same for every entry
+        return (self.vectors.square().sum(1) - 2 * points @ self.vectors.T).argmin(1)
+
+    @torch.no_grad()
+    def update(self, points: Tensor, codes: Tensor) -> None:
+        """One step of the moving averages on the points [M, D] and the entries [M] they chose, of all ranks."""
+        uses = points.new_zeros(len(self.usage)).index_add_(0, codes, points.new_ones(len(codes)))
+        sums = torch.zeros_like(self.sums).index_add_(0, codes, points)
+        _sum_over_ranks(uses)
+        _sum_over_ranks(sums)
+        self.usage.lerp_(uses, 1 - self.config.decay)
+        self.sums.lerp_(sums, 1 - self.config.decay)
+        total = self.usage.sum()
+        smoothed = (self.usage + SMOOTHING) / (total + len(self.usage) * SMOOTHING) * total
+        self.vectors.copy_(self.sums / smoothed[:, None])
+        self.updates += 1
+        self._revive(points, codes)
+        self._ignore()
+
+    def _split(self, vectors: Tensor, usage: Tensor, points: Tensor, codes: Tensor) -> Tensor:
+        """Move entries that are hardly used to where those used most are, in place; returns which were changed, int64.
+
+        Where a random vector of the batch lies, mostly far from everything, an entry is chosen by that vector alone and
+        dies again. One that chose a crowded entry splits the crowd (Linde, Buzo and Gray, 1980), and each gets half of
+        its usage.
+
+        Args:
+            vectors: the entries [N, D].
+            usage: [N].
+            points: [M, D] of all ranks.
+            codes: int64 [M], the entries they chose.
+        """
+        dead = (usage < self.config.revive_below * usage.mean()).nonzero().squeeze(1)[: len(usage) // 2]
+        if len(dead) == 0:
+            return dead
+        crowded = usage.topk(len(dead)).indices
+        order = torch.randperm(len(points), generator=self._generator()).to(points.device)
+        member = torch.full_like(usage, -1, dtype=torch.int64).scatter_reduce_(0, codes[order], order, "amax")[crowded]
+        # None of this batch chose some of them: then beside it, by next to nothing.
+        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + ASIDE) * vectors[crowded])
+        usage[crowded] /= 2
+        usage[dead] = usage[crowded]
+        return torch.cat([dead, crowded])
+
+    def _revive(self, points: Tensor, codes: Tensor) -> None:
+        """Move entries that have fallen out of use to where they are needed."""
+        if not (self.usage < self.config.revive_below * self.usage.mean()).any():
+            return
+        changed = self._split(self.vectors, self.usage, _gather_from_ranks(points), _gather_from_ranks(codes))
+        # The averages are set too. The release replaces the vectors alone, and the next update, which recomputes
+        # them from the old averages, undoes it.
+        self.sums[changed] = self.vectors[changed] * self.usage[changed, None]
+
+    @torch.no_grad()
+    def initialise(self, points: Tensor) -> None:
+        """Place the entries by k-means on the points [M, D] of all ranks."""
+        points = _gather_from_ranks(points)
+        if self.ignored:
+            points = F.pad(points[:, : -self.ignored], (0, self.ignored))
+        size, generator = len(self.vectors), self._generator()
+        order = torch.randperm(len(points), generator=generator).to(points.device)
+        centres = points[order.repeat(-(-size // len(points)))[:size]].clone()
+        last = self.config.kmeans_iterations - 1
+        for iteration in range(last + 1):
+            nearest = (centres.square().sum(1) - 2 * points @ centres.T).argmin(1)
+            counts = points.new_zeros(size).index_add_(0, nearest, points.new_ones(len(points)))
+            sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+            centres = sums / counts[:, None].clamp(min=1)
+            # Centres that started in the same place (in silence, mostly) have left all but one with nothing, and those
+            # on an outlier have nothing but it.
+            if iteration < last:
+                self._split(centres, counts, points, nearest)
+        self.vectors.copy_(centres)
+        self.usage.copy_(counts)
+        self.sums.copy_(sums)
+        self.updates += 1
+
+    def _ignore(self) -> None:
+        """Put the ignored channels back to zero."""
+        if self.ignored:
+            self.vectors[:, -self.ignored :] = 0
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
+
+
+class QuantizerLevel(nn.Module):
+    """A codebook, and the projections to its width and back when the codes are factorised."""
+
+    def __init__(self, config: QuantizerConfig, seed: int) -> None:
+        super().__init__()
+        code_width = config.code_width or config.width
+        self.project_in: nn.Module = nn.Identity()
+        self.project_out: nn.Module = nn.Identity()
+        if config.code_width is not None:
+            self.project_in = nn.Linear(config.width, code_width)
+            self.project_out = nn.Linear(code_width, config.width)
+        self.codebook = Codebook(config, code_width, seed)
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """[M, D] -> int64 [M]."""
+        return self.codebook.nearest(self.project_in(residual))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """int64 [...] -> [..., D]."""
+        return self.project_out(F.embedding(codes, self.codebook.vectors))
+
+    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Training pass on [M, D]: (quantised [M, D], codes [M], commitment [M]); updates the codebook once."""
+        points = self.project_in(residual)
+        if self.training and self.codebook.updates == 0:
+            self.codebook.initialise(points.detach())
+        codes = self.codebook.nearest(points)
+        # embedding() copies, so the update below cannot reach into this step's values
+        chosen = F.embedding(codes, self.codebook.vectors)
+        if self.training:
+            self.codebook.update(points.detach(), codes)
+        commitment = (points - chosen).square().mean(1)
+        straight_through = points + (chosen - points).detach()
+        return self.project_out(straight_through), codes, commitment
+
+
+class ResidualVectorQuantizer(nn.Module):
+    """The levels in a row; the first ``n`` of them are a codec of ``n`` codebooks."""
+
+    def __init__(self, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = nn.ModuleList(QuantizerLevel(config, seed) for seed in range(config.codebooks))
+        self.at_rest = False
+        """Whether the codebooks stay where they are, also in training mode."""
+
+    def rest(self) -> None:
+        """Keep the codebooks where they are from now on: no later :meth:`train` wakes them."""
+        self.at_rest = True
+        self.eval()
+
+    def train(self, mode: bool = True) -> ResidualVectorQuantizer:
+        """Training mode lets codebooks follow what they see, unless they are at rest."""
+        return super().train(mode and not self.at_rest)
+
+    def first(self, count: int) -> list[QuantizerLevel]:
+        """The first ``count`` levels."""
+        return [cast(QuantizerLevel, level) for level in self.levels[:count]]
+
+    def encode(self, latents: Tensor, codebooks: int) -> Tensor:
+        """[B, D, F] -> int64 [B, codebooks, F]."""
+        batch, _, frames = latents.shape
+        residual = latents.transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
+        codes = []
+        for level in self.first(codebooks):
+            codes.append(level.encode(residual))
+            residual = residual - level.decode(codes[-1])
+        return torch.stack([each.view(batch, frames) for each in codes], dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """int64 [B, K, F] -> [B, D, F]: the sum of the chosen vectors."""
+        chosen = [level.decode(codes[:, k]) for k, level in enumerate(self.first(codes.shape[1]))]
+        return torch.stack(chosen).sum(0).transpose(1, 2)  # (B, F, D) -> (B, D, F)
+
+    def forward(self, latents: Tensor, codebooks: Tensor) -> Quantized:
+        """Training pass.
+
+        Args:
+            latents: [B, D, F].
+            codebooks: int64 [B], how many levels each clip uses. All levels up to the largest see, and learn from,
+                every clip; a clip's output and commitment count only its own.
+        """
+        batch, _, frames = latents.shape
+        residual = points = latents.transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
+        used = codebooks.to(latents.device).repeat_interleave(frames)  # [B·F]
+        total = torch.zeros_like(residual)
+        commitment = residual.new_zeros(())
+        codes = []
+        for k, level in enumerate(self.first(_largest_of_ranks(codebooks))):
+            values, indices, distances = level(residual)
+            in_use = (k < used).to(values.dtype)
+            total = total + values * in_use[:, None]
+            commitment = commitment + (distances * in_use / used).mean()
+            # Detached: otherwise the straight-through gradient of this level cancels the commitment of all later ones.
+            residual = residual - values.detach()
+            codes.append(indices)
+        if self.config.code_width is None:
+            # Every level passed the gradient straight through; together they must pass it once, not K times.
+            total = points + (total - points).detach()
+        return Quantized(
+            values=total.view(batch, frames, -1).transpose(1, 2),  # (B, F, D) -> (B, D, F)
+            codes=torch.stack([each.view(batch, frames) for each in codes], dim=1),
+            commitment=commitment,
+        )
+
+
+def _many_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _largest_of_ranks(codebooks: Tensor) -> int:
+    """Every rank must run the same levels, or their sums would wait for each other forever."""
+    largest = codebooks.max()
+    if _many_ranks():
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def _sum_over_ranks(values: Tensor) -> None:
+    if _many_ranks():
+        dist.all_reduce(values)
+
+
+def _gather_from_ranks(points: Tensor) -> Tensor:
+    """[M, …] of every rank, in rank order; all ranks must hold equally many."""
+    if not _many_ranks():
+        return points
+    gathered = [torch.empty_like(points) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, points.contiguous())
+    return torch.cat(gathered)

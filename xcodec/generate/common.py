@@ -1,0 +1,115 @@
+"""A language model beside the codec whose tokens it speaks, and recordings as prompts for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcodec import audio
+from xcodec.codec.checkpoint import tokens_hash
+from xcodec.codec.model import XCodec
+from xcodec.inference.streaming import StreamingDecoder
+from xcodec.lm.model import CodeLM
+
+ASSETS = Path(__file__).parent.parent / "assets"
+SILENCE = 1e-3
+"""Root mean square below which there is nothing to hear: -60 dB."""
+
+
+class GenerateError(ValueError):
+    """What cannot be generated from, said in one line."""
+
+
+def default_model(task: str) -> Path:
+    """The model for a task that is inside the package.
+
+    Raises:
+        GenerateError: there is none.
+    """
+    folder = ASSETS / f"xcodec-mini-{task}"
+    if not folder.is_dir():
+        raise GenerateError(f"no language model for {task} is installed; name one with --model")
+    return folder
+
+
+def check_pair(model: CodeLM, codec: XCodec) -> None:
+    """See that the codec is the one that the model was trained on.
+
+    Raises:
+        GenerateError: it is another; to it, the model's tokens would mean other sounds.
+    """
+    facts, own = model.config.codec, tokens_hash(codec)
+    if facts.model_hash != own:
+        raise GenerateError(
+            f"the language model speaks tokens of {facts.model} (tokens {facts.model_hash}), but this codec is"
+            f" {codec.config.name} (tokens {own}); name the right one with --codec"
+        )
+
+
+def read_prompt(path: Path, codec: XCodec, codebooks: int, shortest: float, longest: float) -> Tensor:
+    """The codes of a recording, int64 [K, F].
+
+    Args:
+        path: of the recording.
+        codec: for the codes.
+        codebooks: K, from the first on.
+        shortest: in seconds.
+        longest: in seconds.
+
+    Raises:
+        GenerateError: it is too short, too long, or silent.
+        AudioError: it is no sound audio.
+        OSError: it cannot be read.
+    """
+    facts = audio.info(path)
+    seconds = facts.samples / facts.sample_rate
+    if not shortest <= seconds <= longest:
+        raise GenerateError(f"{path} lasts {seconds:.2f} s; a prompt must last {shortest:g} to {longest:g} s")
+    wav, _ = audio.read(path, codec.sample_rate)
+    if float(np.sqrt(np.mean(wav**2))) < SILENCE:
+        raise GenerateError(f"{path} is silent; a prompt must be heard")
+    return codec.encode(torch.from_numpy(wav)[None])[0, :codebooks].clone()
+
+
+def as_sound(codec: XCodec, codes: Iterable[Tensor], block: int = 25) -> Iterator[np.ndarray]:
+    """Audio, float32 [1, t] at a time, of codes [K, f] as they come.
+
+    Args:
+        codec: for the audio.
+        codes: any number of frames at a time.
+        block: frames that are gathered before they are decoded: the more, the less work, and the later.
+    """
+    decoder, heard = StreamingDecoder(codec, block), False
+    device = next(codec.parameters()).device
+    for piece in codes:
+        if piece.shape[1]:
+            heard = True
+            yield from _unless_empty(decoder.push(piece.to(device)))
+    if heard:
+        yield from _unless_empty(decoder.finish())
+
+
+def _unless_empty(wav: Tensor) -> Iterator[np.ndarray]:
+    if wav.shape[2]:
+        yield wav[0].cpu().numpy()
+
+
+def write_sound(path: Path, sample_rate: int, pieces: Iterable[np.ndarray]) -> float:
+    """Write audio as it comes; the file appears when it is whole. Gives its length in seconds.
+
+    Raises:
+        GenerateError: nothing came.
+        OSError: it cannot be written.
+    """
+    samples = 0
+    with audio.Writer(path, sample_rate, 1) as writer:
+        for piece in pieces:
+            writer.write(piece)
+            samples += piece.shape[1]
+        if not samples:
+            raise GenerateError("the language model said nothing; try another --seed")
+    return samples / sample_rate

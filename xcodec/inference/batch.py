@@ -1,0 +1,314 @@
+"""The same work on many files, in one process or several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import stat
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from xcodec.audio import AUDIO_SUFFIXES, find_audio
+from xcodec.utils.signals import debugging, one_line, raise_on_signals
+
+if TYPE_CHECKING:
+    from xcodec.engine.load import Engine
+    from xcodec.inference.files import Channels, FileReport, Progress
+
+
+# Which output file is made from which input file, decided before any work begins.
+#
+# xcodec encode a.wav a.xc           a file becomes a file
+# xcodec encode a.wav b.mp3 out      files go into a folder: out/a.xc, out/b.xc
+# xcodec encode in out               a folder is mirrored: in/x/a.wav becomes out/x/a.xc
+
+Operation = Literal["encode", "decode", "reconstruct"]
+
+TOKEN_SUFFIX = ".xc"
+AUDIO_OUT_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
+
+
+class PlanError(ValueError):
+    """Inputs and outputs that do not fit together; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to make from one file."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be made."""
+
+    tasks: list[Task]
+    into_folder: bool
+    """Whether the outputs go into a folder, which is created as needed; that of a single file must exist."""
+
+
+def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str) -> Plan:
+    """Decide what becomes what.
+
+    Args:
+        operation: says which files to look for and which can be written.
+        sources: files and folders.
+        target: a file or a folder. A name for a new folder ends with a slash, or without a suffix of a file.
+        suffix: of the files made in a folder.
+
+    Raises:
+        OSError: a source, or the folder of a single target, is missing.
+        PlanError: there is nothing to do, the target cannot be right, two inputs would become one file, or an
+            output would overwrite an input.
+    """
+    folder = Path(target)
+    if len(sources) == 1 and not sources[0].is_dir() and not folder.is_dir() and not _slash_ends(target):
+        tasks = [_single(operation, sources[0], folder)]
+        into_folder = False
+    else:
+        _check_folder(folder, target)
+        tasks = [task for source in sources for task in _into_folder(operation, source, folder, suffix)]
+        into_folder = True
+    _check_distinct(tasks)
+    return Plan(tasks, into_folder)
+
+
+def find_tokens(folder: Path) -> list[Path]:
+    """All `.xc` files below a folder, sorted; hidden ones are left out."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() == TOKEN_SUFFIX
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+
+
+def _slash_ends(target: str) -> bool:
+    return target.endswith(("/", os.sep))
+
+
+def _check_file(source: Path) -> None:
+    """Find out now, and not when the model has been loaded; a pipe would be waited for without end."""
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise PlanError(f"{source}: is not a regular file; save its content to one first")
+
+
+def _single(operation: Operation, source: Path, target: Path) -> Task:
+    _check_file(source)
+    suffixes = (TOKEN_SUFFIX,) if operation == "encode" else AUDIO_OUT_SUFFIXES
+    if target.suffix.lower() not in suffixes:
+        raise PlanError(f"{target}: {operation} writes {', '.join(suffixes)} (or into a folder: {target}{os.sep})")
+    target.parent.stat()
+    return Task(source, target)
+
+
+def _check_folder(folder: Path, target: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise PlanError(f"{target}: is a file, but a folder or several files can only become a folder")
+    looks_like_file = folder.suffix.lower() in AUDIO_SUFFIXES | {TOKEN_SUFFIX}
+    if looks_like_file and not folder.exists() and not _slash_ends(target):
+        raise PlanError(f"{target}: is no folder; to make a new one with such a name, write {target}{os.sep}")
+
+
+def _into_folder(operation: Operation, source: Path, target: Path, suffix: str) -> list[Task]:
+    if not source.is_dir():
+        _check_file(source)
+        return [Task(source, target / source.with_suffix(suffix).name)]
+    files = find_tokens(source) if operation == "decode" else find_audio(source)
+    if source.resolve() in target.resolve().parents:  # what an earlier run made there is not new input
+        files = [file for file in files if target.resolve() not in file.resolve().parents]
+    if not files:
+        raise PlanError(f"{source}: holds no {TOKEN_SUFFIX if operation == 'decode' else 'audio'} files")
+    return [Task(file, target / file.relative_to(source).with_suffix(suffix)) for file in files]
+
+
+def _check_distinct(tasks: list[Task]) -> None:
+    inputs = {task.source.resolve() for task in tasks}
+    made_from: dict[Path, Path] = {}
+    for task in tasks:
+        target = task.target.resolve()
+        if target in inputs:
+            raise PlanError(f"{task.target}: is an input, and would be overwritten; name another output")
+        if target in made_from:
+            both = f"{made_from[target]} and {task.source}"
+            raise PlanError(f"{both} would both become {task.target}; rename one, or code them one by one")
+        made_from[target] = task.source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: a report, or an error in one line."""
+
+    task: Task
+    report: FileReport | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done to each file, in a form that another process can be given."""
+
+    operation: Operation
+    model: str | None = None
+    """As `xcodec.load` takes it."""
+    device: str = "cpu"
+    bandwidth: float | None = None
+    channels: Channels = "mix"
+    engine: Engine = "exact"
+
+    def start(self, make_folders: bool) -> Callable[[Path, Path, Progress | None], FileReport]:
+        """Load the model; gives the function that makes a target from a source, and says how far it is.
+
+        Raises:
+            ValueError: the model cannot be loaded, or lacks the bandwidth, or there is no such device.
+        """
+        from xcodec.engine.load import load
+        from xcodec.inference.files import FileCodec
+
+        _check_device(self.device)
+        codec = load(self.model, device=self.device, engine=self.engine)
+        files = FileCodec(codec, self.bandwidth, self.channels, make_folders)
+        return {"encode": files.encode, "decode": files.decode, "reconstruct": files.reconstruct}[self.operation]
+
+
+def run(work: Work, plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Generator[Outcome]:
+    """Do the work on every file. A file that fails does not stop the others.
+
+    Args:
+        work: what to do.
+        plan: on which files.
+        jobs: in how many processes; each loads the model and takes its share of the cores.
+        progress: is told, where there is one process, what share of the file at hand is done.
+
+    Yields:
+        Outcomes, in the order in which they come. Closing the iterator ends the work, and leaves no debris.
+
+    Raises:
+        ValueError: as `Work.start` does; nothing has been done then.
+    """
+    # In any case, so that what would fail in every process is refused before there is any.
+    operate = work.start(plan.into_folder)
+    jobs = min(jobs, len(plan.tasks))
+    if jobs > 1:
+        yield from _run_in_processes(work, plan, jobs)
+        return
+    for task in plan.tasks:
+        yield _attempt(operate, task, progress)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot compute on device {name}: {str(error).splitlines()[0]}") from error
+
+
+def _attempt(
+    operate: Callable[[Path, Path, Progress | None], FileReport], task: Task, progress: Progress | None = None
+) -> Outcome:
+    try:
+        return Outcome(task, report=operate(task.source, task.target, progress))
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        message = one_line(error)
+        if str(task.source) not in message and str(task.target) not in message:
+            message = f"{task.source}: {message}"
+        return Outcome(task, error=message)
+
+
+class _Worker:
+    """A process that takes one task at a time."""
+
+    def __init__(self, work: Work, make_folders: bool, jobs: int) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in mid-flight
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, work, make_folders, jobs), daemon=True)
+        with _interrupts_blocked():
+            self.process.start()
+        theirs.close()  # so that the connection ends when the process does
+        self.task: Task | None = None
+
+    def give(self, task: Task | None) -> None:
+        self.task = task
+        if task is not None:
+            self.connection.send(task)
+
+    def result(self) -> Outcome:
+        """The outcome of its task.
+
+        Raises:
+            EOFError, ConnectionError: the process died of it.
+        """
+        outcome: Outcome = self.connection.recv()
+        return outcome
+
+
+def _run_in_processes(work: Work, plan: Plan, jobs: int) -> Generator[Outcome]:
+    waiting = iter(plan.tasks)
+    workers: list[_Worker] = []
+    try:
+        for task in islice(waiting, jobs):
+            workers.append(_Worker(work, plan.into_folder, jobs))
+            workers[-1].give(task)
+        while busy := [worker for worker in workers if worker.task is not None]:
+            ready = wait([worker.connection for worker in busy])
+            for worker in busy:
+                if worker.connection not in ready:
+                    continue
+                try:
+                    outcome = worker.result()
+                except (EOFError, ConnectionError):
+                    outcome = _died(worker)
+                    workers.remove(worker)
+                    worker = _Worker(work, plan.into_folder, jobs)
+                    workers.append(worker)
+                worker.give(next(waiting, None))
+                yield outcome
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+            worker.connection.close()  # ends it after its task, should the signal be lost in a library
+        for worker in workers:
+            worker.process.join()  # until it has cleared away what it was writing
+
+
+def _died(worker: _Worker) -> Outcome:
+    assert worker.task is not None
+    worker.process.join()
+    error = f"the process at work on it died (exit code {worker.process.exitcode}); is there enough memory?"
+    return Outcome(worker.task, error=f"{worker.task.source}: {error}")
+
+
+def _serve(connection: Connection, work: Work, make_folders: bool, jobs: int) -> None:
+    """What a worker process does."""
+    raise_on_signals(exit_code=0)
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    operate = work.start(make_folders)
+    with suppress(EOFError, ConnectionError):  # the parent wants no more, or is gone
+        while True:
+            connection.send(_attempt(operate, connection.recv()))
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which a terminal sends to all: their parent ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,179 @@
+"""A codec as graphs that run without PyTorch: ONNX, or OpenVINO's.
+
+Three graphs, with any number of clips and of frames:
+
+    teacher   audio [B, 1, T]                        -> heard [B, D, F]
+    encoder   audio [B, 1, F × hop], heard [B, D, F] -> codes int64 [B, K, F]
+    decoder   codes int64 [B, K, F]                  -> audio [B, 1, F × hop]; a code of -1 stands for none
+
+The teacher's graph hears all it is given at once. Where the codec's teacher hears in windows (as that of xcodec-mini
+does), a longer clip is given to it window by window, as `meta.json` beside the graphs says: features of the frames
+from `start` to `end`, of the audio from `start - context` to `end + context`. (No window, null, is all at once.) A
+codec without a teacher has no such graph, and its encoder takes the audio alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from xcodec.codec.checkpoint import weights_hash
+from xcodec.codec.config import DacConfig
+from xcodec.codec.model import XCodec
+from xcodec.engine.engine import plain
+from xcodec.utils.files import whole_folder
+
+Format = Literal["onnx", "openvino"]
+META = "meta.json"
+NAMES = ("teacher", "encoder", "decoder")
+EXPORTED = frozenset({META, *(f"{name}.{suffix}" for name in NAMES for suffix in ("onnx", "xml", "bin"))})
+_PACKAGES = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
+_OPSET = 18
+
+
+class ExportError(ValueError):
+    """A codec that cannot be exported, or a library that is missing; the message is one line."""
+
+
+class TeacherGraph(nn.Module):
+    """Audio [B, 1, F × hop] -> features [B, D, F]."""
+
+    def __init__(self, codec: XCodec) -> None:
+        super().__init__()
+        assert codec.teacher is not None
+        self.teacher, self.hop_length = codec.teacher, codec.hop_length
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """All at once."""
+        return self.teacher.hear(audio, audio.shape[2] // self.hop_length)
+
+
+class EncoderGraph(nn.Module):
+    """Audio and what the teacher heard -> codes."""
+
+    def __init__(self, codec: XCodec) -> None:
+        super().__init__()
+        self.codec, self.codebooks = codec, codec.config.bandwidth_codebooks[-1]
+
+    def forward(self, audio: Tensor, heard: Tensor | None = None) -> Tensor:
+        """[B, 1, F × hop], [B, D, F] -> int64 [B, K, F]."""
+        features = self.codec.acoustic_encoder(audio)
+        if heard is not None:
+            features = torch.cat([features, self.codec.semantic_encoder(heard)], dim=1)
+        return self.codec.quantizer.encode(self.codec.mix(features), self.codebooks)
+
+
+class DecoderGraph(nn.Module):
+    """Codes -> audio."""
+
+    def __init__(self, codec: XCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """int64 [B, K, F] -> [B, 1, F × hop]; -1 is no code, as of all codebooks above a bandwidth."""
+        levels = self.codec.quantizer.first(codes.shape[1])
+        given = (codes >= 0).unsqueeze(-1)  # [B, K, F, 1]
+        codes = codes.clamp(min=0)
+        chosen = [level.decode(codes[:, k]) * given[:, k] for k, level in enumerate(levels)]
+        return self.codec.synthesise(torch.stack(chosen).sum(0).transpose(1, 2))  # (B, F, D) -> (B, D, F)
+
+
+def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = "onnx") -> list[str]:
+    """Write the graphs, and `meta.json`, into a folder: all of them or none.
+
+    Args:
+        codec: as `xcodec.load` gives it, with the engine `exact`.
+        folder: to write; an export that is there already is replaced.
+        file_format: `onnx` (needs the packages onnx and onnxscript) or `openvino` (needs openvino as well).
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        ExportError: a package is missing, the codec was loaded to run fast, or OpenVINO cannot read its graphs.
+        OSError: the folder cannot be written.
+    """
+    if missing := [name for name in _PACKAGES[file_format] if find_spec(name) is None]:
+        raise ExportError(f"exporting needs {' and '.join(missing)}: pip install 'xcodec[export]'")
+    if codec.loaded_as is not None:
+        raise ExportError(f"{codec.config.name} was loaded to run fast, and cannot be exported; load it as 'exact'")
+    if file_format == "openvino" and not isinstance(codec.config.acoustic, DacConfig):
+        raise ExportError(
+            f"{codec.config.name} has spectral halves, whose Fourier transforms OpenVINO misreads; export it as onnx"
+        )
+    codec = plain(codec)
+    hop = codec.hop_length
+    graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {}
+    audio, codes = torch.randn(2, 1, 50 * hop), torch.zeros(2, codec.config.quantizer.codebooks, 50, dtype=torch.int64)
+    inputs = {"audio": audio}
+    if codec.teacher is not None:
+        graphs["teacher"] = TeacherGraph(codec), {"audio": audio}, "heard"
+        inputs["heard"] = torch.randn(2, codec.teacher.width, 50)
+    graphs["encoder"] = EncoderGraph(codec), inputs, "codes"
+    graphs["decoder"] = DecoderGraph(codec), {"codes": codes}, "audio"
+    with whole_folder(Path(folder), EXPORTED) as fresh:
+        for name, (graph, given, output) in graphs.items():
+            _to_onnx(graph.eval(), given, output, hop, fresh / f"{name}.onnx")
+        if file_format == "openvino":
+            _to_openvino(fresh)
+        (fresh / META).write_text(json.dumps(_meta(codec), indent=1) + "\n")
+        return sorted(path.name for path in fresh.iterdir())
+
+
+@torch.no_grad()
+def _to_onnx(graph: nn.Module, given: dict[str, Tensor], output: str, hop: int, path: Path) -> None:
+    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
+    # Codes and features have frames; audio has hop times as many samples.
+    dynamic = {name: {0: batch, 2: hop * frames if name == "audio" else frames} for name in given}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        torch.onnx.export(
+            graph,
+            tuple(given.values()),
+            path,
+            input_names=list(given),
+            output_names=[output],
+            dynamic_shapes=tuple(dynamic.values()),
+            dynamo=True,
+            opset_version=_OPSET,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _to_openvino(folder: Path) -> None:
+    """Put OpenVINO's two files in the place of each ONNX file."""
+    import openvino
+
+    for path in folder.glob("*.onnx"):
+        openvino.save_model(openvino.Core().read_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
+        path.unlink()
+
+
+def _meta(codec: XCodec) -> dict[str, object]:
+    """What those who run the graphs need to know."""
+    config = codec.config
+    facts: dict[str, object] = {
+        "model": config.name,
+        "weights": weights_hash(codec),
+        "sample_rate": config.sample_rate,
+        "hop_length": config.hop_length,
+        "codebook_size": config.quantizer.codebook_size,
+        "bandwidths": dict(zip(map(str, config.bandwidths), config.bandwidth_codebooks, strict=True)),
+    }
+    if config.semantic is not None:
+        teacher = config.semantic.teacher
+        window, context = (None, 0.0) if teacher.window is None else (teacher.window, teacher.context)
+        facts["teacher"] = {
+            "window_frames": window and round(window * config.frame_rate),
+            "context_frames": round(context * config.frame_rate),
+        }
+    return facts

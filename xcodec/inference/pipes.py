@@ -1,0 +1,96 @@
+"""Codes and sound through pipes: each piece goes on as soon as it is certain.
+
+Sound is raw PCM: signed 16-bit little-endian samples of one channel at the codec's rate. Codes travel as a stream of
+packets, since an `.xc` file begins with counts that only its end knows (docs/xc-format.md has the layout of both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from xcodec.codec.checkpoint import tokens_hash
+from xcodec.codec.model import XCodec
+from xcodec.inference.streaming import PORTION, StreamingDecoder, StreamingEncoder
+from xcodec.tokens.stream import StreamReader, StreamWriter
+from xcodec.tokens.xc_file import TokenHeader
+
+_SAMPLE_BYTES = 2
+_AT_ONCE = 2**16
+"""Bytes to take from a pipe, at most; it gives what it has."""
+
+
+def encode_pipe(
+    codec: XCodec,
+    source: BinaryIO,
+    target: BinaryIO,
+    bandwidth: float | None = None,
+    look_ahead: float | None = None,
+) -> None:
+    """Raw PCM from ``source`` to codes in ``target``, until the source ends.
+
+    Raises:
+        ValueError: the source holds nothing or half a sample, the model lacks the bandwidth, or see `StreamingEncoder`.
+    """
+    encoder = StreamingEncoder(codec, bandwidth, look_ahead, PORTION)
+    header = TokenHeader(
+        channels=1,
+        codebooks=codec.config.codebooks_for(bandwidth),
+        codebook_size=codec.codebook_size,
+        sample_rate=codec.sample_rate,
+        hop_length=codec.hop_length,
+        model=codec.config.name,
+        model_hash=bytes.fromhex(tokens_hash(codec)),
+    )
+    device = codec.prior.weight.device
+    writer = StreamWriter(target, header)
+    for block in _pcm(source):
+        codes = encoder.push(torch.from_numpy(block).to(device))
+        if codes.shape[2]:
+            writer.write(codes.cpu().numpy())
+    if not encoder.samples:
+        raise ValueError("there is no audio on standard input; give raw 16-bit samples")
+    writer.write(encoder.finish().cpu().numpy())
+    writer.finish(encoder.samples)
+
+
+def decode_pipe(codec: XCodec, source: BinaryIO, target: BinaryIO) -> None:
+    """Codes from ``source`` to raw PCM in ``target``.
+
+    Raises:
+        TokenFileError: the source is no such stream, is damaged or cut short, or was made by another model.
+    """
+    reader = StreamReader(source)
+    reader.header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), Path("standard input"))
+    device = codec.prior.weight.device
+    decoder = StreamingDecoder(codec)
+    written = 0
+    for codes in reader.pieces():
+        written += _write_pcm(target, decoder.push(torch.from_numpy(codes).to(device)))
+    _write_pcm(target, decoder.finish()[..., : reader.samples - written])
+
+
+def _pcm(source: BinaryIO) -> Iterator[np.ndarray]:
+    """Blocks float32 [t] of raw PCM, each as soon as the pipe has it."""
+    kept = b""
+    # BytesIO has read1 as well, but the type of a plain binary file does not say so.
+    while data := source.read1(_AT_ONCE):  # type: ignore[attr-defined]
+        data = kept + data
+        whole = len(data) // _SAMPLE_BYTES * _SAMPLE_BYTES
+        kept = data[whole:]
+        if whole:
+            yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 2**15
+    if kept:
+        raise ValueError("the audio on standard input ends within a sample; give raw 16-bit samples")
+
+
+def _write_pcm(target: BinaryIO, sound: torch.Tensor) -> int:
+    """Writes audio [1, 1, t] at once, and says how many samples it was."""
+    samples = sound[0, 0].cpu().numpy().astype(np.float64)
+    target.write(np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes())
+    target.flush()
+    return len(samples)

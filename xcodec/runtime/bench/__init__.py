@@ -1,1 +1,0 @@
-"""`xcodec bench`: how fast this codec is here, beside others, and how near its engines are to each other."""

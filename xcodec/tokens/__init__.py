@@ -1,0 +1,1 @@
+"""What codes are: the file that holds them, and its form as a stream."""

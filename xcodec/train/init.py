@@ -1,0 +1,243 @@
+"""What happens once in a run: the teacher gets its pre-trained weights, and the codebooks their first places."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from xcodec.codec.config import ConfigError
+from xcodec.codec.model import XCodec
+from xcodec.codec.quantizer import QuantizerLevel
+from xcodec.codec.semantic import SemanticUnit, Teacher, WhisperStates
+from xcodec.data.crops import CorpusConfig, Crop, CropConfig, RandomCrops
+
+
+def load_teacher(teacher: Teacher, where: str = "model.semantic.teacher.source") -> None:
+    """Give a teacher the weights that its config names; ``where`` in the run's config it does.
+
+    Raises:
+        ConfigError: there is no source, or what is there is not this network.
+    """
+    source = teacher.config.source
+    if source is None:
+        raise ConfigError(
+            f"{where} is not set: a teacher without pre-trained weights teaches noise; name a hub model or a folder"
+        )
+    network = teacher.network
+    model: Any = network.encoder if isinstance(network, WhisperStates) else network.model
+    try:
+        loaded, report = type(model).from_pretrained(
+            source, config=model.config, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"cannot load the teacher from {source}: {' '.join(str(error).split())}") from error
+    if report["missing_keys"]:
+        raise ConfigError(f"{source} lacks weights of the teacher: {', '.join(sorted(report['missing_keys'])[:5])}")
+    model.load_state_dict(loaded.state_dict())
+
+
+def codebooks_are_placed(codec: XCodec) -> bool:
+    """Whether every level has been initialised."""
+    return all(int(level.codebook.updates) > 0 for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels))
+
+
+@torch.no_grad()
+def start_semantics(codec: XCodec, clips: Tensor) -> None:
+    """Let the semantic branch begin as a working code: the directions in which the teacher's features are largest, and
+    the way back from them; its residual units begin as nothing.
+
+    A random branch takes thousands of steps to get there. After 500, narrowed to 48 channels of Whisper's 384, one told
+    30 % of the variance of the features, and 48 principal directions tell 57 %.
+
+    Args:
+        codec: One with a teacher, whose semantic branch has not been trained.
+        clips: [B, 1, T], whose features are looked at.
+    """
+    assert codec.teacher is not None
+    features = codec.teacher(clips, clips.shape[2] // codec.hop_length).transpose(1, 2).flatten(0, 1)  # (B·F, D)
+    # Not centred: the branch has no place for a mean, which so becomes a direction of its own.
+    _, directions = torch.linalg.eigh(features.double().T @ features.double())  # columns, the smallest first
+    encoder, decoder = codec.semantic_encoder, codec.semantic_decoder
+    kept = directions.flip(1)[:, : encoder.first.out_channels].float()  # [teacher's width, width]
+    for branch in (encoder, decoder):
+        for layer in branch.modules():
+            if isinstance(layer, SemanticUnit):
+                layer.conv2.weight.zero_()
+        for layer in (branch.first, *(each for block in branch.blocks for each in block.children())):
+            if isinstance(layer, nn.Conv1d):
+                _pass_through(layer, torch.eye(layer.out_channels, layer.in_channels))
+    _pass_through(encoder.first, kept.T)
+    _pass_through(decoder.last, kept)
+
+
+def _pass_through(layer: nn.Conv1d, matrix: Tensor) -> None:
+    """Let a convolution apply a matrix [out, in] (less where it is narrower) to each position by itself."""
+    layer.weight.zero_()
+    layer.weight[: matrix.shape[0], : matrix.shape[1], layer.kernel_size[0] // 2] = matrix
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
+    """Scale the untrained semantic branch so that it makes up a given share of the variance of what is quantised.
+
+    A codebook spends its entries where the variance is. How loud untrained convolutions speak is chance, and so would
+    be how much the first codebooks tell of the semantics.
+
+    Args:
+        codec: One with a teacher, whose semantic branch has not been trained.
+        clips: [B, 1, T], to measure on.
+        share: of the semantic features, between 0 and 1.
+    """
+    assert codec.teacher is not None
+    acoustic = codec.acoustic_encoder(clips)
+    semantic = codec.semantic_encoder(codec.teacher(clips, acoustic.shape[2]))
+    wanted = share / (1 - share) * _total_variance(acoustic)
+    scale = (wanted / _total_variance(semantic)).sqrt()
+    # The branch's first layer feeds units with a bend at zero, so its output is scaled where it leaves.
+    codec.prior.weight[:, acoustic.shape[1] :] *= scale
+    codec.prior.bias[acoustic.shape[1] :] *= scale
+    codec.to_semantic.weight /= scale
+
+
+def spare_semantics(codec: XCodec, levels: int) -> None:
+    """Let only the first levels of the quantiser code the semantic channels, and the others nothing but sound.
+
+    What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel,
+    and later levels would spend their entries on it.
+    """
+    width = codec.prior.in_features - codec.config.acoustic.width
+    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels[levels:]):
+        level.codebook.ignored = width
+
+
+def rest_but_decoder(codec: XCodec) -> None:
+    """Take out of training whatever has a say in the tokens, and what only tells how well they say it."""
+    codec.requires_grad_(False)
+    for part in (codec.to_acoustic, codec.acoustic_decoder):
+        part.requires_grad_(True)
+    codec.quantizer.rest()
+
+
+def _total_variance(features: Tensor) -> Tensor:
+    """Of [B, D, F], summed over channels."""
+    return features.transpose(1, 2).flatten(0, 1).var(0).sum()  # (B, D, F) -> (B·F, D)
+
+
+@torch.no_grad()
+def place_codebooks(codec: XCodec, batches: Iterable[Tensor]) -> None:
+    """Initialise the quantiser, level by level, on what each level is left with.
+
+    The entries are placed by k-means. One batch holds too few frames for 1024 entries: most would start on a single
+    frame and die. Where a level projects to narrower codes, the projections start as the principal directions of its
+    input; random ones would throw most of it away and tear up the autoencoder that has been trained so far.
+
+    Args:
+        codec: Its encoder as trained so far.
+        batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
+    """
+    training = codec.training
+    codec.eval()
+    latents = [codec.latents(clips).values.float() for clips in batches]
+    codec.train(training)
+    residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
+    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels):
+        if isinstance(level.project_in, nn.Linear) and isinstance(level.project_out, nn.Linear):
+            _follow_principal_directions(level.project_in, level.project_out, residual)
+        points = level.project_in(residual)
+        codebook = level.codebook
+        codebook.initialise(points)
+        # The averages are per step, but k-means counted all batches.
+        codebook.usage /= len(latents)
+        codebook.sums /= len(latents)
+        residual = residual - level.decode(codebook.nearest(points))
+
+
+def _follow_principal_directions(project_in: nn.Linear, project_out: nn.Linear, points: Tensor) -> None:
+    """Let projections to fewer channels and back keep most of the variance of [M, D], over all ranks."""
+    moments = torch.stack([points.new_tensor(len(points)).expand(points.shape[1]), points.sum(0)]).double()
+    products = points.double().T @ points.double()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(moments)
+        dist.all_reduce(products)
+    count, total = moments[0, 0], moments[1]
+    mean = total / count
+    _, directions = torch.linalg.eigh(products / count - torch.outer(mean, mean))  # columns, least variance first
+    kept = directions.flip(1)[:, : project_in.out_features].float()  # [D, width of the codes]
+    mean = mean.float()
+    project_in.weight.copy_(kept.T)
+    project_in.bias.copy_(-mean @ kept)
+    project_out.weight.copy_(kept)
+    project_out.bias.copy_(mean)
+
+
+# Crops that come again, and the teacher's features of them, kept on disk.
+#
+# The teacher never learns, so what it says of a crop need be computed once. In an endless stream of random crops none
+# comes twice, though; ``data.distinct_crops`` closes the stream into a ring, and from its second round on the teacher
+# costs a read. Each second of audio takes 38 kB for a teacher 384 wide, at half precision.
+
+
+class RecurringCrops(RandomCrops):
+    """The first ``distinct`` crops of the stream, over and over; all of it if ``None``."""
+
+    distinct: int | None = None
+
+    @classmethod
+    def among(
+        cls, distinct: int | None, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int
+    ) -> RecurringCrops:
+        """Read the corpora, mix them, and close the ring."""
+        crops = cls.from_config(corpora, config, seed)
+        crops.distinct = distinct
+        return crops
+
+    def __getitem__(self, index: int) -> Crop:
+        """Crop number ``index``, counted around the ring."""
+        return super().__getitem__(index if self.distinct is None else index % self.distinct)
+
+
+def remember_features(teacher: Teacher, folder: Path) -> None:
+    """From now on, let a teacher look for each clip's features in a folder before it computes them.
+
+    Features are rounded to half precision whether they were found or not, so a run does not depend on what was there.
+    """
+    compute = teacher.forward
+    own = folder / _fingerprint(teacher)
+
+    @torch.no_grad()
+    def look_up(wav: Tensor, frames: int) -> Tensor:
+        names = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in wav.cpu().numpy()]
+        paths = [own / name[:2] / f"{name}-{frames}.npy" for name in names]
+        missing = [index for index, path in enumerate(paths) if not path.exists()]
+        if missing:
+            for index, features in zip(missing, compute(wav[missing], frames).half().cpu().numpy(), strict=True):
+                _write(paths[index], features)
+        return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(wav.device).float()
+
+    teacher.forward = look_up  # type: ignore[method-assign]
+
+
+def _fingerprint(teacher: Teacher) -> str:
+    """Of config and weights: another teacher must not find these features."""
+    digest = hashlib.sha256(repr(teacher.config).encode())
+    for value in teacher.state_dict().values():
+        digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, features: np.ndarray) -> None:
+    """Whole or not at all, though several ranks may write the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
+    np.save(beside, features)
+    os.replace(beside, path)

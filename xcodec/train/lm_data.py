@@ -1,0 +1,334 @@
+"""Clips of a token table as examples for a language model. Example `n` of a run depends on the seed and `n` alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcodec.data.manifest import DataError
+from xcodec.data.token_table import TokenItem
+from xcodec.lm.alignment import LEARNT_FROM, Aligner, measure_durations
+from xcodec.lm.config import LMConfig
+from xcodec.lm.layout import IGNORED, PAD, Vocabulary, example, pattern_of, refinement
+from xcodec.lm.model import is_aligned
+from xcodec.lm.text import CaptionEncoder, TextError, read
+from xcodec.lm.text_encoder import Script, frame_places, grid_places, write_script
+from xcodec.train.lm_config import TokenDataConfig
+
+
+@dataclass(frozen=True)
+class LMBatch:
+    """What one pass learns from. B rows, S streams, L positions."""
+
+    ids: Tensor
+    """int64 [B, S, L]."""
+    labels: Tensor
+    """int64 [B, S, L], what comes next, or ``IGNORED``; of a model that refines, [B, L], codes of each row's level."""
+    clips: list[str]
+    """Their ids in the table."""
+    level: Tensor | None = None
+    """int64 [B], for a model that refines: the codebook asked for."""
+    condition: Tensor | None = None
+    """[B, P, C]: embeddings of captions."""
+    conditioned: Tensor | None = None
+    """bool [B, P]: which of them count."""
+    text: Tensor | None = None
+    """int64 [B, T], for a model of aligned text: the symbols, as in :class:`Script`."""
+    place: Tensor | None = None
+    """[B, L], of aligned text: which symbol each position says; negative where none."""
+    lasts: Tensor | None = None
+    """[B, T], of aligned text: frames of each symbol."""
+
+    def to(self, device: torch.device) -> LMBatch:
+        """The same elsewhere."""
+
+        def moved(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device)
+
+        return LMBatch(
+            self.ids.to(device),
+            self.labels.to(device),
+            self.clips,
+            moved(self.level),
+            moved(self.condition),
+            moved(self.conditioned),
+            moved(self.text),
+            moved(self.place),
+            moved(self.lasts),
+        )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of which examples are made."""
+
+    item: TokenItem
+    text: list[int]
+    """Indices of symbols; empty where the task has none."""
+
+
+class Examples:
+    """All usable clips of a table.
+
+    Args:
+        items: clips.
+        model: who is to learn.
+        data: how.
+        captions: for sounds.
+
+    Raises:
+        DataError: nothing is usable.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[TokenItem],
+        model: LMConfig,
+        data: TokenDataConfig,
+        captions: CaptionEncoder | None = None,
+    ) -> None:
+        self.model, self.data = model, data
+        self.vocabulary, self.pattern = Vocabulary.of(model), pattern_of(model)
+        rate = model.codec.frame_rate
+        self.most, self.prompt = round(data.max_seconds * rate), [round(s * rate) for s in data.prompt_seconds]
+        self.is_music = model.text is None and model.captions is None
+        kept = [
+            item
+            for item in items
+            if item.frames >= data.min_seconds * rate and (self.is_music or item.frames <= self.most)
+        ]
+        self.clips = [clip for item in kept if (clip := self._clip(item)) is not None]
+        if not self.clips:
+            raise DataError(f"none of {len(items)} clips is usable: check their lengths, and that they have texts")
+        self.unreadable = len(kept) - len(self.clips)
+        """Clips without a text, or with one that the front end cannot read."""
+        self.of_speaker: dict[str, list[int]] = defaultdict(list)
+        for index, clip in enumerate(self.clips):
+            if clip.item.speaker:
+                self.of_speaker[clip.item.speaker].append(index)
+        self.embedded = self._embed(captions) if captions is not None else {}
+        self.scripts: list[Script] = []
+        """Of each clip, once it is aligned."""
+
+    def _clip(self, item: TokenItem) -> Clip | None:
+        if self.is_music:
+            return Clip(item, [])
+        if self.model.captions is not None:
+            return Clip(item, []) if item.text and any(char.isalnum() for char in item.text) else None
+        try:
+            assert self.model.text is not None
+            return Clip(item, read(item.text or "", self.model.text))
+        except TextError:
+            return None
+
+    def _embed(self, captions: CaptionEncoder) -> dict[str, tuple[Tensor, Tensor]]:
+        texts = sorted({clip.item.text for clip in self.clips if clip.item.text})
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for start in range(0, len(texts), 64):
+            some = texts[start : start + 64]
+            found |= dict(zip(some, zip(*captions(some), strict=True), strict=True))
+        return found
+
+    def measure(self) -> LMConfig:
+        """The model, with the durations of symbols in these clips, if it is not told them frame by frame."""
+        if self.model.text is not None and not is_aligned(self.model):
+            items = [clip.item for clip in self.clips]
+            durations = measure_durations(
+                [clip.text for clip in self.clips],
+                [item.frames for item in items],
+                [item.speaker for item in items],
+                self.model.text,
+            )
+            self.model = replace(self.model, durations=durations)
+        return self.model
+
+    def learn_alignment(self) -> Aligner:
+        """How texts are said in the codes of these clips."""
+        aligner = Aligner(self.model)
+        some = self.clips[:: -(-len(self.clips) // LEARNT_FROM)]
+        aligner.learn([clip.text for clip in some], [clip.item.codes for clip in some])
+        return aligner
+
+    def align(self, aligner: Aligner) -> None:
+        """Find out what each frame of each clip says. Examples of aligned text need it."""
+        texts = [clip.text for clip in self.clips]
+        durations = aligner(texts, [clip.item.codes for clip in self.clips])
+        self.scripts = [write_script(self.vocabulary, *each) for each in zip(texts, durations, strict=True)]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Positions that each clip takes at most."""
+        model = self.model
+        voice = 0
+        if model.text is not None:
+            frames = self.prompt[1]
+            voice = 1 + (frames if model.refines else self.pattern.length(frames))
+        before = voice + 2 + (max(1, model.captions.tokens) if model.captions is not None else 0)
+        said = [min(clip.item.frames, self.most) for clip in self.clips]
+        positions = [frames if model.refines else self.pattern.length(frames) for frames in said]
+        texts = [0 if is_aligned(model) else len(clip.text) for clip in self.clips]
+        return [before + text + length for text, length in zip(texts, positions, strict=True)]
+
+    def batch(self, indices: Sequence[int], number: int, seed: int) -> LMBatch:
+        """Batch ``number`` of the stream, of these clips."""
+        rows = [self._refinement if self.model.refines else self._example for _ in indices]
+        made = [
+            row(index, np.random.default_rng((seed, number, place)))
+            for place, (row, index) in enumerate(zip(rows, indices, strict=True))
+        ]
+        names = [self.clips[index].item.id for index in indices]
+        return _stack(made, names)
+
+    def _codes(self, index: int) -> Tensor:
+        """[K, F] of the model's codebooks."""
+        codes = self.clips[index].item.codes[: self.model.codebooks]
+        return torch.from_numpy(codes.astype(np.int64))
+
+    def _voice(self, index: int, rng: np.random.Generator) -> Tensor | None:
+        """A prompt [K, F]: of another clip of the same speaker, if chance wants one and there is one."""
+        if rng.random() >= self.data.prompt_share:
+            return None
+        others = self.of_speaker.get(self.clips[index].item.speaker or "", [])
+        if len(others) < 2:
+            return None
+        place = int(rng.integers(len(others) - 1))
+        other = others[place] if others[place] != index else others[-1]
+        codes = self._codes(other)
+        frames = min(codes.shape[1], int(rng.integers(self.prompt[0], self.prompt[1] + 1)))
+        first = int(rng.integers(codes.shape[1] - frames + 1))
+        return codes[:, first : first + frames]
+
+    def _example(self, index: int, rng: np.random.Generator) -> LMBatch:
+        clip, codes = self.clips[index], self._codes(index)
+        bare = bool(rng.random() < self.data.unconditional_share)
+        if self.is_music:
+            first = int(rng.integers(max(0, codes.shape[1] - self.most) + 1))
+            made = example(self.vocabulary, self.pattern, codes[:, first : first + self.most], ends=False)
+            return LMBatch(made.ids, made.labels, [])
+        if self.model.captions is not None:
+            condition, there = self.embedded[clip.item.text or ""]
+            made = example(self.vocabulary, self.pattern, codes)
+            return LMBatch(made.ids, made.labels, [], None, condition, there & (not bare))
+        prompt = self._voice(index, rng)
+        if is_aligned(self.model):
+            script = self.scripts[index].without_text() if bare else self.scripts[index]
+            made = example(self.vocabulary, self.pattern, codes, None, prompt)
+            before = int((made.labels != IGNORED).any(0).int().argmax()) + 1
+            place = grid_places(script, before, made.ids.shape[1], self.pattern.period)
+            return LMBatch(made.ids, made.labels, [], text=script.text, place=place, lasts=script.lasts)
+        made = example(self.vocabulary, self.pattern, codes, clip.text, prompt, without_text=bare)
+        return LMBatch(made.ids, made.labels, [])
+
+    def _refinement(self, index: int, rng: np.random.Generator) -> LMBatch:
+        clip, codes = self.clips[index], self._codes(index)
+        # The lower a level, the more of the sound is in it: the first of them comes up most often.
+        share = 1 / np.arange(1, self.model.codebooks)
+        level = int(rng.choice(np.arange(1, self.model.codebooks), p=share / share.sum()))
+        prompt, given = self._voice(index, rng), 0
+        if prompt is None:  # as when a recording is continued
+            longest = min(self.prompt[1], codes.shape[1] // 2)
+            given = int(rng.integers(0, longest + 1))
+        aligned = is_aligned(self.model)
+        made = refinement(self.vocabulary, None if aligned else clip.text, prompt, codes, level, given)
+        labels = torch.full((made.ids.shape[1],), IGNORED)
+        labels[made.asked] = codes[level, given:]
+        batch = LMBatch(made.ids, labels, [], torch.tensor(level))
+        if not aligned:
+            return batch
+        script, positions = self.scripts[index], made.ids.shape[1]
+        return replace(batch, text=script.text, place=frame_places(script, positions - codes.shape[1], positions))
+
+
+def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
+    """Rows to a batch, padded at the end."""
+
+    def padded(values: list[Tensor], value: float) -> Tensor:
+        length = max(x.shape[-1] for x in values)
+        return torch.stack([torch.nn.functional.pad(x, (0, length - x.shape[-1]), value=value) for x in values])
+
+    def together(name: str, value: float) -> Tensor | None:
+        values = [getattr(row, name) for row in rows]
+        return None if values[0] is None else padded(values, value)
+
+    def stacked(name: str) -> Tensor | None:
+        values = [getattr(row, name) for row in rows]
+        return None if values[0] is None else torch.stack(values)
+
+    return LMBatch(
+        padded([row.ids for row in rows], PAD),
+        padded([row.labels for row in rows], IGNORED),
+        names,
+        stacked("level"),
+        stacked("condition"),
+        stacked("conditioned"),
+        together("text", PAD),
+        together("place", -1.0),
+        together("lasts", 0.0),
+    )
+
+
+# Batches of clips of about the same length, in an endless stream in which batch `i` depends on the seed and `i` alone.
+#
+#     stream index of the batch of rank r at step s  =  s · ranks + r
+#
+# so that, as with crops, a run resumes by knowing an integer.
+
+
+class LengthBuckets:
+    """Numbers of clips, batch after batch; every clip comes once per round.
+
+    Args:
+        lengths: positions that each clip takes.
+        budget: positions of a batch, padding included.
+        seed: of the order.
+        jitter: how much lengths are blurred before clips are put side by side, so that rounds differ.
+
+    Raises:
+        DataError: no clips, or one that alone exceeds the budget.
+    """
+
+    def __init__(self, lengths: Sequence[int], budget: int, seed: int, jitter: float = 0.1) -> None:
+        if not lengths:
+            raise DataError("no clips to make batches of")
+        if max(lengths) > budget:
+            raise DataError(
+                f"the longest clip takes {max(lengths)} positions, more than the {budget} of a batch; raise"
+                " data.batch_positions or lower data.max_seconds"
+            )
+        self.lengths = np.asarray(lengths)
+        self.budget, self.seed, self.jitter = budget, seed, jitter
+        self.ends = [0]
+        """Of each round that was looked at, the number of the batch after its last."""
+        self._round = lru_cache(maxsize=2)(self._make_round)
+
+    def __getitem__(self, number: int) -> list[int]:
+        """The clips of batch ``number``, counted from 0 without end."""
+        while number >= self.ends[-1]:
+            self.ends.append(self.ends[-1] + len(self._round(len(self.ends) - 1)))
+        rounds = int(np.searchsorted(self.ends, number, side="right")) - 1
+        return self._round(rounds)[number - self.ends[rounds]]
+
+    @property
+    def first_round(self) -> list[list[int]]:
+        """The batches in which every clip comes once, for the first time."""
+        return self._round(0)
+
+    def _make_round(self, rounds: int) -> list[list[int]]:
+        rng = np.random.default_rng((self.seed, rounds))
+        blurred = self.lengths * (1 + self.jitter * rng.uniform(-1, 1, len(self.lengths)))
+        batches: list[list[int]] = [[]]
+        longest = 0
+        for index in np.argsort(blurred, kind="stable").tolist():
+            longest = max(longest, int(self.lengths[index]))
+            if batches[-1] and longest * (len(batches[-1]) + 1) > self.budget:
+                batches.append([])
+                longest = int(self.lengths[index])
+            batches[-1].append(index)
+        rng.shuffle(batches)
+        return batches

@@ -1,0 +1,349 @@
+"""What a run tells while it runs: a bar or plain lines, ``log.jsonl``, and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from xcodec.codec.model import XCodec
+from xcodec.data.crops import CorpusConfig, CropBatch, CropConfig, RandomCrops, crop_loader
+from xcodec.train.discriminators import Discriminators
+from xcodec.train.losses import CodecLosses, adversarial_losses, discriminator_loss
+
+
+class Statistics(Protocol):
+    """What is counted over many passes."""
+
+    def add(self, counted: Tensor) -> None:
+        """Count one pass."""
+
+    def report(self) -> dict[str, float]:
+        """Numbers by their names; then start anew. Every rank must ask."""
+
+
+class CodeStatistics:
+    """How often each entry of each codebook was chosen since the last report."""
+
+    def __init__(self, codebooks: int, size: int) -> None:
+        self.counts = torch.zeros(codebooks, size)
+
+    def add(self, counted: Tensor) -> None:
+        """Count codes [B, K, F]."""
+        self.counts = self.counts.to(counted.device)
+        for level, chosen in enumerate(counted.transpose(0, 1)):  # (B, K, F) -> (K, B, F)
+            self.counts[level] += torch.bincount(chosen.flatten(), minlength=self.counts.shape[1])
+
+    def report(self) -> dict[str, float]:
+        """``usage/k``, the share of entries chosen at all, and ``perplexity/k``, as many as if all were chosen
+        equally often, of each level; then start anew.
+        """
+        values = {}
+        for level, counts in enumerate(sum_of_ranks(self.counts), start=1):
+            if counts.sum() > 0:
+                share = counts / counts.sum()
+                values[f"usage/{level}"] = float((counts > 0).float().mean())
+                values[f"perplexity/{level}"] = float(torch.special.entr(share).sum().exp())
+        self.counts.zero_()
+        return values
+
+
+class Averages:
+    """Means of named scalars since the last report."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = defaultdict(int)
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Add one scalar to each mean."""
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+            self.counts[name] += 1
+
+    def report(self, *, of_all_ranks: bool = False) -> dict[str, float]:
+        """The means; then start anew. ``of_all_ranks`` needs every rank to ask."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        if of_all_ranks:
+            means = {name: sum_of_ranks(mean) / _ranks() for name, mean in means.items()}
+        self.sums.clear()
+        self.counts.clear()
+        return {name: float(mean) for name, mean in means.items()}
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_of_ranks(value: Tensor) -> Tensor:
+    """Of all ranks, to all of them."""
+    if _ranks() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+class Board:
+    """TensorBoard: every number under its name, and examples to see and hear."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        """One point of each curve."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def examples(self, step: int, originals: Tensor, reconstructions: Tensor, sample_rate: int) -> None:
+        """Pairs [n, 1, T] as sound, and as spectrograms, the original above."""
+        for index, pair in enumerate(zip(originals, reconstructions, strict=True)):
+            for name, wav in zip(("original", "reconstruction"), pair, strict=True):
+                self.writer.add_audio(f"example-{index}/{name}", wav.clamp(-1, 1), step, sample_rate)
+            image = torch.cat([_spectrogram(wav) for wav in pair], dim=1)
+            self.writer.add_image(f"example-{index}/spectrograms", image, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.writer.close()
+
+
+def _spectrogram(wav: Tensor) -> Tensor:
+    """Waveform [1, T] -> grey image [1, bins, F] in [0, 1]: 80 dB, low frequencies at the bottom."""
+    spectrum = torch.stft(wav, 512, 128, window=torch.hann_window(512), return_complex=True).abs()
+    decibels = 20 * spectrum.clamp(min=1e-4).log10()
+    return ((decibels + 40) / 80).clamp(0, 1).flip(1)
+
+
+class Journal:
+    """``log.jsonl``: one line of JSON for each report. A resumed run drops what lies beyond its checkpoint."""
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        beside = path.with_suffix(".partial")
+        beside.write_text("".join(line + "\n" for line in kept), "utf-8")
+        os.replace(beside, path)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of the file; a kill can leave half a line at its end."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+
+
+class Display:
+    """A rich bar on a terminal, plain lines otherwise; silent on all ranks but the first."""
+
+    def __init__(self, first_step: int, steps: int, seconds_per_step: float, *, silent: bool = False) -> None:
+        self.steps = steps
+        self.seconds_per_step = seconds_per_step
+        self.silent = silent
+        self.first_step = first_step
+        self.started = time.perf_counter()
+        self.since = (self.started, first_step)
+        self.bar: Any = None
+        if not silent and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+            from rich.table import Column
+
+            columns = (
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[speed]}"),
+                # over several lines if need be: a narrow terminal would cut off most of the losses
+                TextColumn("{task.description}", table_column=Column(ratio=1)),
+            )
+            self.bar = RichProgress(*columns, console=Console(stderr=True), expand=True)
+            self.task = self.bar.add_task("", total=steps, completed=first_step, speed="")
+            self.bar.start()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step)
+
+    def speed(self, step: int) -> float:
+        """Seconds of audio per second since this was last asked."""
+        now = time.perf_counter()
+        before, first = self.since
+        self.since = (now, step)
+        return (step - first) * self.seconds_per_step / max(now - before, 1e-9)
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Show the losses and the speed."""
+        speed = values["audio_per_second"]
+        losses = " ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if "/" not in name and name != "audio_per_second"
+        )
+        if self.bar is not None:
+            self.bar.update(self.task, description=losses, speed=f"{speed:.3g} s/s")
+        else:
+            per_step = (time.perf_counter() - self.started) / max(1, step - self.first_step)
+            left = _clock((self.steps - step) * per_step)
+            self.say(f"step {step}/{self.steps} left {left} {losses} audio_per_second {speed:.4g}")
+
+    def say(self, message: str) -> None:
+        """One line for the reader."""
+        if self.silent:
+            return
+        if self.bar is not None:
+            self.bar.console.print(message, highlight=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(3725)
+    '1:02:05'
+    """
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+class Reporter:
+    """All of the above for one run. Only the first rank speaks and writes; all of them count."""
+
+    def __init__(
+        self,
+        folder: Path,
+        statistics: Statistics,
+        sample_rate: int,
+        first_step: int,
+        steps: int,
+        seconds_per_step: float,
+        *,
+        main: bool,
+        tensorboard: bool,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.averages = Averages()
+        self.statistics = statistics
+        self.display = Display(first_step, steps, seconds_per_step, silent=not main)
+        self.journal = Journal(folder / "log.jsonl", first_step) if main else None
+        self.board = Board(folder / "tensorboard", first_step) if main and tensorboard else None
+
+    def add(self, losses: dict[str, Tensor], counted: Tensor | None) -> None:
+        """Take in one pass, and what is counted of it, if anything."""
+        self.averages.add(losses)
+        if counted is not None:
+            self.statistics.add(counted)
+
+    def report(self, step: int, learning_rates: dict[str, float]) -> None:
+        """Tell everything since the last report. Every rank must call it."""
+        values = {
+            **self.averages.report(of_all_ranks=True),
+            **learning_rates,
+            "audio_per_second": self.display.speed(step),
+            **self.statistics.report(),
+        }
+        self.display.report(step, values)
+        self._write(step, values)
+
+    def validation(self, step: int, found: Validation) -> None:
+        """Tell what a validation found."""
+        shown = " ".join(f"{name} {value:.4g}" for name, value in found.losses.items() if name.endswith("total"))
+        self.display.say(f"step {step} {shown}")
+        self._write(step, found.losses)
+        if self.board is not None:
+            self.board.examples(step, found.originals, found.reconstructions, self.sample_rate)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self.display.close()
+        if self.board is not None:
+            self.board.close()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if self.journal is not None:
+            self.journal.write(step, values)
+        if self.board is not None:
+            self.board.numbers(step, values)
+
+
+# Measure a codec on crops that are always the same.
+
+EXAMPLES = 2
+"""Clips to listen to."""
+
+
+@dataclass
+class Validation:
+    """What a validation found."""
+
+    losses: dict[str, float]
+    """``valid-K/name``, the mean of each loss with K codebooks; ``valid/name`` before there are codebooks."""
+    originals: Tensor
+    """[n, 1, T]: some of the clips."""
+    reconstructions: Tensor
+    """[n, 1, T]: the same from the most codebooks."""
+
+
+class Validator:
+    """The validation clips, read once."""
+
+    def __init__(self, corpora: Sequence[CorpusConfig], crop: CropConfig, count: int, batch_size: int) -> None:
+        crops = RandomCrops.from_config(corpora, crop, seed=0)
+        batches: list[CropBatch] = list(crop_loader(crops, batch_size, steps=-(-count // batch_size)))
+        self.batches = [batch.audio for batch in batches]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        codec: XCodec,
+        losses: CodecLosses,
+        discriminators: Discriminators | None,
+        codebook_counts: Sequence[int | None],
+    ) -> Validation:
+        """Every loss at every number of codebooks; nothing learns from it."""
+        device = next(codec.parameters()).device
+        training = codec.training
+        codec.eval()
+        found: dict[str, float] = {}
+        for count in codebook_counts:
+            averages = Averages()
+            for index, batch in enumerate(self.batches):
+                clips = batch.to(device)
+                used = None if count is None else torch.full((len(clips),), count, device=device)
+                output = codec(clips, used)
+                assert output.audio is not None, "not left out unless asked for"
+                if index == 0:
+                    examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
+                values = losses(output, clips)
+                mistakes = {}
+                if discriminators is not None:
+                    on_real, on_fake = discriminators(clips), discriminators(output.audio.float())
+                    values |= adversarial_losses(losses.weights, on_real, on_fake)
+                    mistakes["discriminator"] = discriminator_loss(on_real, on_fake)
+                averages.add({"total": losses.weighted(values), **values, **mistakes})
+            where = "valid" if count is None else f"valid-{count}"
+            found |= {f"{where}/{name}": mean for name, mean in averages.report().items()}
+        codec.train(training)
+        return Validation(found, *examples)

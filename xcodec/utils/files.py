@@ -1,0 +1,87 @@
+"""Files and folders that appear whole or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xcodec.utils.checkpoint_io import CHECKPOINT, CheckpointError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Make a file that appears whole or not at all.
+
+    Gives the path of an empty temporary file to write to, in the target's folder and with its suffix. If the
+    block ends well, that file is flushed to the disk and takes the target's name; if it fails, it is removed
+    and the target is what it was. A symbolic link is written through.
+
+    Raises:
+        OSError: the target cannot be written. The error names the target; the original one is its cause.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if target.exists() and not target.is_file():  # what if a file took the place of /dev/null
+        raise OSError(errno.EINVAL, "Not a regular file, so it cannot be replaced", str(path))
+    if target.exists() and not os.access(target, os.W_OK):  # os.replace would not mind
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        ours = error.filename is None or str(error.filename) == str(temporary)
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def whole_folder(folder: Path, ours: frozenset[str] = CHECKPOINT) -> Iterator[Path]:
+    """A new folder to write into; it takes the place of ``folder`` once the block has ended without an error.
+
+    Args:
+        folder: what to make, or to replace.
+        ours: names of files that may be replaced in it.
+
+    Raises:
+        CheckpointError: ``folder`` is a file, or holds other things, which would be lost.
+    """
+    _check_replaceable(folder, ours)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
+        fresh.mkdir()
+        yield fresh
+        if not folder.exists():
+            os.rename(fresh, folder)
+            return
+        os.rename(folder, old)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            os.rename(old, folder)
+            raise
+
+
+def _check_replaceable(folder: Path, ours: frozenset[str]) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    if others:
+        raise CheckpointError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")

@@ -1,0 +1,118 @@
+"""Ctrl-C that is not lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType, TracebackType
+from typing import Protocol, TypeVar
+
+AGAIN_AFTER = 0.05
+"""Seconds until a signal is sent once more that came when nothing could be raised."""
+
+
+def raise_on_signals(exit_code: int) -> None:
+    """From now on, SIGINT raises KeyboardInterrupt and SIGTERM SystemExit, by which half-written files go.
+
+    Not in a destructor, though (soundfile's is in Python): it would be printed there and lost, and the program would go
+    on as if nobody had asked it to stop. There the signal is sent again a little later.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _in_destructor(frame):
+            timer = threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            sys.exit(exit_code)
+
+    signal.signal(signal.SIGTERM, handle)
+    # A shell lets background jobs ignore it, and they go on doing so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handle)
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block ends: for work that is short, such as reading a file.
+
+    libsndfile reads and writes by calling Python, and what a signal raises in such a call cannot pass its C code: the
+    exception vanishes, and the file seems to be cut short.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+    received: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in received:
+            signal.raise_signal(late)
+
+
+class _Context(Protocol):
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object: ...
+
+
+Written = TypeVar("Written", bound=_Context)
+
+
+@contextmanager
+def writing(file: Written) -> Iterator[Written]:
+    """``with file``, of which the beginning and the end, but not what lies between, hold signals back."""
+
+    def end(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with signals_deferred():
+            file.__exit__(kind, error, trace)
+
+    with ExitStack() as stack:
+        with signals_deferred():
+            file.__enter__()
+            stack.push(end)
+        yield file
+
+
+# Errors as people see them.
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line, without control characters that a hostile file name may hold.
+
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "tune.wav"))
+    'tune.wav: No such file or directory'
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif isinstance(error, ValueError | OSError):
+        text = str(error)
+    else:
+        text = f"unexpected {type(error).__name__}: {error} (XCODEC_DEBUG=1 shows where)"
+    words = " ".join(text.split())
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("XCODEC_DEBUG", "") not in ("", "0")
