@@ -26,6 +26,7 @@ from xcodec.codec.config import QuantizerConfig, SemanticConfig, TeacherConfig
 from xcodec.codec.formats import to_transformers
 from xcodec.codec.model import XCodec
 from xcodec.utils.checkpoint_io import CheckpointError
+from xcodec.utils.files import NotReplaceableError
 
 KINDS: dict[str, dict[str, Any]] = {
     "paper": {"acoustic": "dac", "teacher": "hubert"},
@@ -249,7 +250,7 @@ def test_a_checkpoint_is_replaced_and_anything_else_is_kept(tmp_path: Path, code
     save(other, tmp_path / "a" / "b")
     assert weights_hash(load(tmp_path / "a" / "b")) == weights_hash(other)
     (tmp_path / "a" / "b" / "diary.txt").write_text("dear diary")
-    with pytest.raises(CheckpointError, match=r"holds other things \(diary.txt\)"):
+    with pytest.raises(NotReplaceableError, match=r"holds other things \(diary.txt\)"):
         save(codec, tmp_path / "a" / "b")
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="is a file"):

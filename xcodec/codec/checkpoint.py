@@ -26,6 +26,7 @@ from xcodec.codec.formats import (
 )
 from xcodec.codec.model import XCodec
 from xcodec.utils.checkpoint_io import (
+    CHECKPOINT,
     CONFIG,
     WEIGHTS,
     WEIGHTS_INDEX,
@@ -70,7 +71,7 @@ def save(
         for name, tensor in codec.state_dict().items()
         if statistics or not name.endswith(STATISTICS)
     }
-    with whole_folder(Path(folder)) as fresh:
+    with whole_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **codec.config.to_dict()}, tensors)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xcodec.codec.config import ConfigError, DacConfig, QuantizerConfig, SemanticConfig, TeacherConfig, XCodecConfig
 from xcodec.codec.model import XCodec
-from xcodec.utils.checkpoint_io import CONFIG, PREPROCESSOR, CheckpointError, read_tensors, write_checkpoint
+from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, PREPROCESSOR, CheckpointError, read_tensors, write_checkpoint
 from xcodec.utils.files import whole_folder
 
 # What others call our modules and tensors: one table for the release and for ``transformers``, read both ways.
@@ -344,7 +344,7 @@ def to_transformers(codec: XCodec, folder: str | os.PathLike[str]) -> None:
     _check_exportable(codec)
     theirs = XcodecConfig(architectures=["XcodecModel"], **_settings(codec.config))
     extractor = DacFeatureExtractor(sampling_rate=codec.sample_rate, hop_length=codec.hop_length)
-    with whole_folder(Path(folder)) as fresh:
+    with whole_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, json.loads(theirs.to_json_string()), _tensors(codec))
         (fresh / PREPROCESSOR).write_text(extractor.to_json_string(), "utf-8")
 

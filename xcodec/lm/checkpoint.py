@@ -12,7 +12,7 @@ from xcodec.lm.config import LMConfig
 from xcodec.lm.layout import END, PAD
 from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model
 from xcodec.lm.transformer import NORM_EPS
-from xcodec.utils.checkpoint_io import CONFIG, CheckpointError, read_json, read_tensors, write_checkpoint
+from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, CheckpointError, read_json, read_tensors, write_checkpoint
 from xcodec.utils.config import ConfigError
 from xcodec.utils.files import whole_folder
 
@@ -39,7 +39,7 @@ def save(model: CodeLM, folder: str | Path, dtype: torch.dtype | None = None) ->
         OSError: the files cannot be written.
     """
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
-    with whole_folder(Path(folder)) as fresh:
+    with whole_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, {"format": FORMAT, "format_version": VERSION, **model.config.to_dict()}, tensors)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xcodec.utils.checkpoint_io import CHECKPOINT, CheckpointError
+
+class NotReplaceableError(ValueError):
+    """A place that holds what would be lost, said in one line."""
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path, ours: frozenset[str] = CHECKPOINT) -> Iterator[Path]:
+def whole_folder(folder: Path, ours: frozenset[str]) -> Iterator[Path]:
     """A new folder to write into; it takes the place of ``folder`` once the block has ended without an error.
 
     Args:
@@ -57,7 +59,7 @@ def whole_folder(folder: Path, ours: frozenset[str] = CHECKPOINT) -> Iterator[Pa
         ours: names of files that may be replaced in it.
 
     Raises:
-        CheckpointError: ``folder`` is a file, or holds other things, which would be lost.
+        NotReplaceableError: ``folder`` is a file, or holds other things, which would be lost.
     """
     _check_replaceable(folder, ours)
     folder = folder.absolute()
@@ -81,7 +83,7 @@ def _check_replaceable(folder: Path, ours: frozenset[str]) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder")
+        raise NotReplaceableError(f"{folder} is a file; name a folder")
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if others:
-        raise CheckpointError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")
+        raise NotReplaceableError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")
