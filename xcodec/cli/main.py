@@ -9,14 +9,15 @@ codes: 0 done, 1 an error, said in one line, 2 a wrong command line, 130 interru
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
 import os
-import signal
 import sys
 import traceback
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
@@ -24,8 +25,9 @@ from xcodec import __version__
 from xcodec.cli.evaluate import app as evaluate_app
 from xcodec.cli.generate import app as generate_app
 from xcodec.cli.info import describe
+from xcodec.utils.errors import debugging, one_line
 from xcodec.utils.progress import progress_bar
-from xcodec.utils.signals import debugging, one_line, raise_on_signals
+from xcodec.utils.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from xcodec.inference.batch import Operation, Outcome
@@ -61,7 +63,9 @@ Format = Annotated[
 ]
 LookAhead = Annotated[
     float | None,
-    typer.Option(help="Seconds that the teacher hears ahead in a pipe; less is sooner, and worse.", show_default="all"),
+    typer.Option(
+        help="Seconds of future audio the teacher sees in a pipe: less latency, less accuracy.", show_default="all"
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
 Engine = Annotated[
@@ -102,9 +106,9 @@ def reconstruct(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Send audio through the codec and back, to hear what it keeps.
+    """Encode audio and decode it again, to hear what the codec keeps.
 
-    Example: xcodec reconstruct speech.flac heard.wav --bandwidth 4
+    Example: xcodec reconstruct speech.flac reconstructed.wav --bandwidth 4
     """
     how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
@@ -137,12 +141,10 @@ def encode(
         from xcodec.engine.load import load
         from xcodec.inference.pipes import encode_pipe
 
-        encode_pipe(
-            load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer, bandwidth, look_ahead
-        )
+        encode_pipe(load(model, device=device, engine=engine), *_pipe_ends(), bandwidth, look_ahead)
         return
     if look_ahead is not None:
-        raise ValueError("--look-ahead is for pipes (encode - -); a file can be heard to its end")
+        raise ValueError("--look-ahead is for pipes (encode - -); a file is encoded with all its future audio")
     how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
 
@@ -170,7 +172,7 @@ def decode(
         from xcodec.engine.load import load
         from xcodec.inference.pipes import decode_pipe
 
-        decode_pipe(load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer)
+        decode_pipe(load(model, device=device, engine=engine), *_pipe_ends())
         return
     how = {"model": model, "device": device, "engine": engine}
     _process("decode", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
@@ -401,10 +403,41 @@ def _say_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
+class _ClosedStream(io.TextIOBase):
+    """Standard output that the caller closed (``>&-``): results must not vanish without a word."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed, so the result cannot be printed")
+
+
+def _replace_closed_streams() -> None:
+    """Nothing is printed into a file of ours: a closed descriptor would be given to the next file that is opened."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stdout is None:
+        sys.stdout = _ClosedStream()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the program ends
+
+
+def _pipe_ends() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output, for bytes."""
+    if sys.stdin is None or not isinstance(sys.stdout, io.TextIOWrapper):
+        closed = "input" if sys.stdin is None else "output"
+        raise ValueError(f"standard {closed} is closed; - - reads from standard input and writes to standard output")
+    return sys.stdin.buffer, sys.stdout.buffer
+
+
 def main() -> None:
     """Run the command line, and exit."""
-    raise_on_signals(exit_code=128 + signal.SIGTERM)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files can be any bytes
+    raise_on_signals()
+    _replace_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be any bytes
     sys.exit(_exit_code())
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xcodec.audio import AUDIO_SUFFIXES, find_audio
-from xcodec.utils.signals import debugging, one_line, raise_on_signals
+from xcodec.utils.errors import debugging, one_line
+from xcodec.utils.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from xcodec.engine.load import Engine
@@ -133,10 +134,10 @@ def _into_folder(operation: Operation, source: Path, target: Path, suffix: str) 
 
 
 def _check_distinct(tasks: list[Task]) -> None:
-    inputs = {task.source.resolve() for task in tasks}
+    inputs = {Path(os.path.realpath(task.source)) for task in tasks}
     made_from: dict[Path, Path] = {}
     for task in tasks:
-        target = task.target.resolve()
+        target = Path(os.path.realpath(task.target))
         if target in inputs:
             raise PlanError(f"{task.target}: is an input, and would be overwritten; name another output")
         if target in made_from:

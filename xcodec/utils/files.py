@@ -27,6 +27,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         OSError: the target cannot be written. The error names the target; the original one is its cause.
     """
     target = Path(os.path.realpath(path))
+    if target.is_symlink():  # realpath has given up on links that lead to each other
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if target.exists() and not target.is_file():  # what if a file took the place of /dev/null

@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost."""
+"""Signals that end the program: none is lost, and what it interrupts is cleared away."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ AGAIN_AFTER = 0.05
 """Seconds until a signal is sent once more that came when nothing could be raised."""
 
 
-def raise_on_signals(exit_code: int) -> None:
-    """From now on, SIGINT raises KeyboardInterrupt and SIGTERM SystemExit, by which half-written files go.
+ENDING = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+"""What asks a program to end: its operator, and a terminal or connection that is gone."""
+
+
+def raise_on_signals(exit_code: int | None = None) -> None:
+    """From now on, SIGINT raises KeyboardInterrupt, SIGTERM and SIGHUP SystemExit, by which half-written files go.
+
+    What the caller was started to ignore (``nohup``) stays ignored.
+
+    Args:
+        exit_code: of the program that SIGTERM or SIGHUP ends; by default 128 and the signal's number, as in shells.
 
     Not in a destructor, though (soundfile's is in Python): it would be printed there and lost, and the program would go
     on as if nobody had asked it to stop. There the signal is sent again a little later.
@@ -30,9 +39,11 @@ def raise_on_signals(exit_code: int) -> None:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
-            sys.exit(exit_code)
+            sys.exit(128 + number if exit_code is None else exit_code)
 
-    signal.signal(signal.SIGTERM, handle)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
     # A shell lets background jobs ignore it, and they go on doing so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, handle)
@@ -46,7 +57,7 @@ def _in_destructor(frame: FrameType | None) -> bool:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block ends: for work that is short, such as reading a file.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block ends: for work that is short, such as reading a file.
 
     libsndfile reads and writes by calling Python, and what a signal raises in such a call cannot pass its C code: the
     exception vanishes, and the file seems to be cut short.
@@ -56,8 +67,7 @@ def signals_deferred() -> Iterator[None]:
         return
     received: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: received.append(number)) for number in (signal.SIGINT, *ENDING)
     }
     try:
         yield
@@ -92,27 +102,3 @@ def writing(file: Written) -> Iterator[Written]:
             file.__enter__()
             stack.push(end)
         yield file
-
-
-# Errors as people see them.
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line, without control characters that a hostile file name may hold.
-
-    >>> one_line(FileNotFoundError(2, "No such file or directory", "tune.wav"))
-    'tune.wav: No such file or directory'
-    """
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    elif isinstance(error, ValueError | OSError):
-        text = str(error)
-    else:
-        text = f"unexpected {type(error).__name__}: {error} (XCODEC_DEBUG=1 shows where)"
-    words = " ".join(text.split())
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
-
-
-def debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return os.environ.get("XCODEC_DEBUG", "") not in ("", "0")
