@@ -57,7 +57,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
 def test_a_signal_in_a_destructor_comes_after_it(name: str, exit_code: int) -> None:
     script = DESTROYED.format(name=name)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

@@ -15,8 +15,12 @@ AGAIN_AFTER = 0.05
 """Seconds until a signal is sent once more that came when nothing could be raised."""
 
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""By which a program is asked to end, besides Ctrl-C: SIGHUP comes when a terminal or a connection is closed."""
+
+
 def raise_on_signals(exit_code: int) -> None:
-    """From now on, SIGINT raises KeyboardInterrupt and SIGTERM SystemExit, by which half-written files go.
+    """From now on, SIGINT raises KeyboardInterrupt, and SIGTERM and SIGHUP SystemExit, by which half-written files go.
 
     Not in a destructor, though (soundfile's is in Python): it would be printed there and lost, and the program would go
     on as if nobody had asked it to stop. There the signal is sent again a little later.
@@ -32,10 +36,10 @@ def raise_on_signals(exit_code: int) -> None:
         else:
             sys.exit(exit_code)
 
-    signal.signal(signal.SIGTERM, handle)
-    # A shell lets background jobs ignore it, and they go on doing so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, handle)
+    for number in (*ENDING, signal.SIGINT):
+        # A shell lets background jobs ignore Ctrl-C, nohup lets them ignore SIGHUP, and they go on doing so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
 
 
 def _in_destructor(frame: FrameType | None) -> bool:
@@ -46,7 +50,7 @@ def _in_destructor(frame: FrameType | None) -> bool:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block ends: for work that is short, such as reading a file.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block ends: for work that is short, such as reading a file.
 
     libsndfile reads and writes by calling Python, and what a signal raises in such a call cannot pass its C code: the
     exception vanishes, and the file seems to be cut short.
@@ -56,8 +60,7 @@ def signals_deferred() -> Iterator[None]:
         return
     received: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: received.append(number)) for number in (signal.SIGINT, *ENDING)
     }
     try:
         yield
