@@ -15,14 +15,12 @@ AGAIN_AFTER = 0.05
 """Seconds until a signal is sent once more that came when nothing could be raised."""
 
 
-ENDING = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-"""What asks a program to end: its operator, and a terminal or connection that is gone."""
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""By which a program is asked to end, besides Ctrl-C: SIGHUP comes when a terminal or a connection is closed."""
 
 
 def raise_on_signals(exit_code: int | None = None) -> None:
-    """From now on, SIGINT raises KeyboardInterrupt, SIGTERM and SIGHUP SystemExit, by which half-written files go.
-
-    What the caller was started to ignore (``nohup``) stays ignored.
+    """From now on, SIGINT raises KeyboardInterrupt, and SIGTERM and SIGHUP SystemExit, by which half-written files go.
 
     Args:
         exit_code: of the program that SIGTERM or SIGHUP ends; by default 128 and the signal's number, as in shells.
@@ -41,12 +39,10 @@ def raise_on_signals(exit_code: int | None = None) -> None:
         else:
             sys.exit(128 + number if exit_code is None else exit_code)
 
-    for number in ENDING:
+    for number in (*ENDING, signal.SIGINT):
+        # A shell lets background jobs ignore Ctrl-C, nohup lets them ignore SIGHUP, and they go on doing so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
-    # A shell lets background jobs ignore it, and they go on doing so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, handle)
 
 
 def _in_destructor(frame: FrameType | None) -> bool:
