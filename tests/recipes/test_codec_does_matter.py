@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.data.manifest import DataError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "codec-does-matter"
@@ -112,7 +112,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
 ) -> None:
     run = recipe("run")
     for name, seed in (("semantic", 0), ("acoustic", 1)):
-        save(tiny_codec(teacher=None, seed=seed), tmp_path / name)
+        tiny_codec(teacher=None, seed=seed).save_pretrained(tmp_path / name)
     plan = run.comparison(
         corpus, corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
     )

@@ -19,7 +19,7 @@ from xcodec.audio import AUDIO_SUFFIXES, find_audio
 from xcodec.utils.signals import debugging, one_line, raise_on_signals
 
 if TYPE_CHECKING:
-    from xcodec.engine.load import Engine
+    from xcodec.engine.engine import Engine
     from xcodec.inference.files import Channels, FileReport, Progress
 
 
@@ -172,7 +172,7 @@ class Work:
         Raises:
             ValueError: the model cannot be loaded, or lacks the bandwidth, or there is no such device.
         """
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.files import FileCodec
 
         _check_device(self.device)
