@@ -13,20 +13,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xcodec.codec.checkpoint import save
     from xcodec.codec.config import XCodecConfig
     from xcodec.codec.model import XCodec
-    from xcodec.engine.load import load
+    from xcodec.engine.engine import Codec, load
+    from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
 
 __version__ = "0.1.0"
-__all__ = ["XCodec", "XCodecConfig", "__version__", "load", "save"]
+__all__ = ["Codec", "StreamingDecoder", "StreamingEncoder", "XCodec", "XCodecConfig", "__version__", "load"]
 
 # Imported when first asked for: torch takes seconds, and `xcodec --help` needs none of it.
 _HOMES = {
     "XCodec": ".codec.model",
     "XCodecConfig": ".codec.config",
-    "load": ".engine.load",
-    "save": ".codec.checkpoint",
+    "Codec": ".engine.engine",
+    "StreamingDecoder": ".inference.streaming",
+    "StreamingEncoder": ".inference.streaming",
+    "load": ".engine.engine",
 }
 
 

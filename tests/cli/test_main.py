@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import __version__, audio, load, save
+from xcodec import __version__, audio, load
 from xcodec.inference.files import FileCodec
 from xcodec.tokens.xc_file import read_header
 
@@ -53,7 +53,7 @@ def record(path: Path, samples: int = 8_000, rate: int = 16_000, channels: int =
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(tiny_codec(teacher=None), folder)
+    tiny_codec(teacher=None).save_pretrained(folder)
     return folder
 
 

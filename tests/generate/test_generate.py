@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from xcodec import XCodec, audio
-from xcodec import save as save_codec
 from xcodec.generate.common import GenerateError, as_sound
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits, sentences
@@ -192,7 +191,7 @@ def test_a_text_encoder_that_is_not_there(models: Path, codec: XCodec) -> None:
 
 
 def test_the_command_speaks_and_says_what_is_wrong(models: Path, codec: XCodec, voice: Path, tmp_path: Path) -> None:
-    save_codec(codec, tmp_path / "codec")
+    codec.save_pretrained(tmp_path / "codec")
     out = tmp_path / "out.wav"
     command = [COMMAND, "generate", "speech", "hello there", "--prompt", str(voice), "--out", str(out), "--codec"]
     done = subprocess.run(

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
-from xcodec.codec.checkpoint import load, tokens_hash
+from xcodec import audio
+from xcodec.codec.model import XCodec
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import read_table, shards
 from xcodec.inference.corpus import tokenize
@@ -27,7 +27,7 @@ COMMAND = str(Path(sys.executable).with_name("xcodec"))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(tiny_codec(teacher=None), folder)
+    tiny_codec(teacher=None).save_pretrained(folder)
     return folder
 
 
@@ -65,8 +65,8 @@ def test_codes_are_those_of_the_codec_and_what_is_known_comes_along(corpus: Path
     assert (made.clips, made.new) == (6, 6)
     assert [each.id for each in made.skipped] == ["3.wav#0+3100"]
     table = read_table(tmp_path / "tokens")
-    codec = load(model)
-    assert table.info.model_hash == tokens_hash(codec)
+    codec = XCodec.from_pretrained(model)
+    assert table.info.model_hash == codec.fingerprint.tokens
     assert table.info.codebooks == 4
     item = next(item for item in table.items if item.id.startswith("2.wav"))
     heard, _ = audio.read(corpus.parent / "2.wav", codec.sample_rate)
@@ -106,7 +106,7 @@ def test_long_clips_become_pieces(corpus: Path, model: Path, tmp_path: Path) -> 
 def test_another_codec_or_bandwidth_is_refused(corpus: Path, model: Path, tmp_path: Path) -> None:
     tokenize(corpus, tmp_path / "tokens", model=str(model))
     with pytest.raises(DataError, match="name another folder"):
-        tokenize(corpus, tmp_path / "tokens", model=str(model), bandwidth=load(model).bandwidths[0])
+        tokenize(corpus, tmp_path / "tokens", model=str(model), bandwidth=XCodec.from_pretrained(model).bandwidths[0])
 
 
 def test_a_folder_with_a_file_that_is_no_audio(corpus: Path, model: Path, tmp_path: Path) -> None:

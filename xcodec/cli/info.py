@@ -67,19 +67,19 @@ def _describe_audio(path: Path) -> dict[str, object]:
 
 
 def _describe_model(name: str) -> dict[str, object]:
-    from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
+    from xcodec.codec.model import XCodec
     from xcodec.lm.checkpoint import is_language_model
 
     if is_language_model(name):
         return _describe_language_model(name)
-    codec = load(name)
+    codec = XCodec.from_pretrained(name)
     config = codec.config
     teacher = 0 if codec.teacher is None else sum(each.numel() for each in codec.teacher.parameters())
     return {
         "model": config.name,
         "kind": "model",
-        "tokens": tokens_hash(codec),
-        "weights": weights_hash(codec),
+        "tokens": codec.fingerprint.tokens,
+        "weights": codec.fingerprint.weights,
         "sample_rate": config.sample_rate,
         "frame_rate": config.frame_rate,
         "bandwidths": list(config.bandwidths),

@@ -138,7 +138,7 @@ def encode(
     A pipe of raw 16-bit mono samples at the model's rate: recorder | xcodec encode - - --look-ahead 0.5 | ...
     """
     if _are_pipes(sources, target):
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.pipes import encode_pipe
 
         encode_pipe(load(model, device=device, engine=engine), *_pipe_ends(), bandwidth, look_ahead)
@@ -169,7 +169,7 @@ def decode(
     A pipe, to raw 16-bit mono samples at the model's rate: ... | xcodec decode - - | player
     """
     if _are_pipes(sources, target):
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.pipes import decode_pipe
 
         decode_pipe(load(model, device=device, engine=engine), *_pipe_ends())
@@ -226,8 +226,7 @@ def convert(
     """
     import torch
 
-    from xcodec.codec.checkpoint import load, save
-    from xcodec.codec.formats import to_transformers
+    from xcodec.codec.model import XCodec
     from xcodec.lm import checkpoint as lm
     from xcodec.lm.checkpoint import export_llama
 
@@ -238,11 +237,11 @@ def convert(
         case "transformers", True:
             export_llama(lm.load_autoregressive(source), folder)
         case "transformers", False:
-            to_transformers(load(source), folder)
+            XCodec.from_pretrained(source).save_pretrained(folder, file_format="transformers")
         case _, True:
             lm.save(lm.load(source), folder, dtype)
         case _:
-            save(load(source), folder, dtype, statistics=not half)
+            XCodec.from_pretrained(source).save_pretrained(folder, dtype, statistics=not half)
 
 
 @app.command()
@@ -300,10 +299,10 @@ def export(
 
     Example: xcodec export xcodec-mini graphs --format onnx
     """
-    from xcodec.engine.load import load
+    from xcodec.codec.model import XCodec
     from xcodec.inference.export import export as write_graphs
 
-    write_graphs(load(model), folder, file_format)
+    write_graphs(XCodec.from_pretrained(model), folder, file_format)
 
 
 @app.command()

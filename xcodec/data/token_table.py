@@ -34,7 +34,7 @@ class TableInfo:
     model: str
     """Name of the codec that made the codes."""
     model_hash: str
-    """Of what makes its tokens, as `xcodec.codec.checkpoint.tokens_hash` gives it."""
+    """Of what makes its tokens, as `codec.fingerprint.tokens` gives it."""
     codebooks: int
     codebook_size: int
     sample_rate: int

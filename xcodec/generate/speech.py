@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.generate.common import GenerateError, check_pair, read_prompt
 from xcodec.lm.alignment import expected_frames
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
@@ -76,7 +76,7 @@ class SpeechGenerator:
         GenerateError: another codec, or models of other tasks.
     """
 
-    def __init__(self, folder: Path, codec: XCodec) -> None:
+    def __init__(self, folder: Path, codec: Codec) -> None:
         first = folder / "ar" if (folder / "ar").is_dir() else folder
         self.first: AutoregressiveLM = load_autoregressive(first)
         self.second: RefiningLM | None = load_refining(folder / "nar") if (folder / "nar").is_dir() else None

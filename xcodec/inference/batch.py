@@ -16,7 +16,7 @@ from xcodec.utils.errors import debugging, one_line
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
 
 if TYPE_CHECKING:
-    from xcodec.engine.load import Engine
+    from xcodec.engine.engine import Engine
     from xcodec.inference.files import Channels, FileReport, Progress
 
 
@@ -169,7 +169,7 @@ class Work:
         Raises:
             ValueError: the model cannot be loaded, or lacks the bandwidth, or there is no such device.
         """
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.files import FileCodec
 
         _check_device(self.device)

@@ -24,8 +24,6 @@ from pathlib import Path
 import torch
 
 from xcodec import audio
-from xcodec.codec.checkpoint import load, tokens_hash
-from xcodec.codec.model import XCodec
 from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
 from xcodec.data.token_table import (
     Skipped,
@@ -37,6 +35,7 @@ from xcodec.data.token_table import (
     write_shard,
     write_skipped,
 )
+from xcodec.engine.engine import Codec, load
 
 
 @dataclass(frozen=True)
@@ -156,10 +155,10 @@ def _unreadable(folder: Path, items: Sequence[AudioItem]) -> list[Skipped]:
     return found
 
 
-def _info(codec: XCodec, bandwidth: float | None) -> TableInfo:
+def _info(codec: Codec, bandwidth: float | None) -> TableInfo:
     return TableInfo(
         model=codec.config.name,
-        model_hash=tokens_hash(codec),
+        model_hash=codec.fingerprint.tokens,
         codebooks=codec.config.codebooks_for(bandwidth),
         codebook_size=codec.codebook_size,
         sample_rate=codec.sample_rate,
@@ -206,15 +205,14 @@ def alone(folder: Path) -> Iterator[None]:
 # --- encoding ----------------------------------------------------------------------------------------------
 
 
-def _encode(codec: XCodec, bandwidth: float | None, name: str, item: AudioItem) -> Result:
+def _encode(codec: Codec, bandwidth: float | None, name: str, item: AudioItem) -> Result:
     try:
         samples = read_span(item, 0, item.samples)
     except BrokenAudioError as error:
         return Skipped(name, " ".join(str(error).split()))
     # [T] -> [1, T] -> [T] at the codec's rate
     heard = audio.resample(samples[None], item.sample_rate, codec.sample_rate)[0]
-    device = next(codec.parameters()).device
-    codes = codec.encode(torch.from_numpy(heard).to(device), bandwidth)[0].cpu().numpy()
+    codes = codec.encode(heard, bandwidth)[0].cpu().numpy()
     return TokenItem(
         name,
         codes.astype("uint16"),

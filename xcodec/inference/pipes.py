@@ -13,9 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from xcodec.codec.checkpoint import tokens_hash
-from xcodec.codec.model import XCodec
-from xcodec.inference.streaming import PORTION, StreamingDecoder, StreamingEncoder
+from xcodec.engine.engine import Codec
+from xcodec.inference.streaming import LIVE_FRAMES, StreamingDecoder, StreamingEncoder
 from xcodec.tokens.stream import StreamReader, StreamWriter
 from xcodec.tokens.xc_file import TokenHeader
 
@@ -25,7 +24,7 @@ _AT_ONCE = 2**16
 
 
 def encode_pipe(
-    codec: XCodec,
+    codec: Codec,
     source: BinaryIO,
     target: BinaryIO,
     bandwidth: float | None = None,
@@ -36,7 +35,7 @@ def encode_pipe(
     Raises:
         ValueError: the source holds nothing or half a sample, the model lacks the bandwidth, or see `StreamingEncoder`.
     """
-    encoder = StreamingEncoder(codec, bandwidth, look_ahead, PORTION)
+    encoder = StreamingEncoder(codec, bandwidth, look_ahead, LIVE_FRAMES)
     header = TokenHeader(
         channels=1,
         codebooks=codec.config.codebooks_for(bandwidth),
@@ -44,12 +43,11 @@ def encode_pipe(
         sample_rate=codec.sample_rate,
         hop_length=codec.hop_length,
         model=codec.config.name,
-        model_hash=bytes.fromhex(tokens_hash(codec)),
+        model_hash=bytes.fromhex(codec.fingerprint.tokens),
     )
-    device = codec.prior.weight.device
     writer = StreamWriter(target, header)
     for block in _pcm(source):
-        codes = encoder.push(torch.from_numpy(block).to(device))
+        codes = encoder.encode(block)
         if codes.shape[2]:
             writer.write(codes.cpu().numpy())
     if not encoder.samples:
@@ -58,19 +56,18 @@ def encode_pipe(
     writer.finish(encoder.samples)
 
 
-def decode_pipe(codec: XCodec, source: BinaryIO, target: BinaryIO) -> None:
+def decode_pipe(codec: Codec, source: BinaryIO, target: BinaryIO) -> None:
     """Codes from ``source`` to raw PCM in ``target``.
 
     Raises:
         TokenFileError: the source is no such stream, is damaged or cut short, or was made by another model.
     """
     reader = StreamReader(source)
-    reader.header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), Path("standard input"))
-    device = codec.prior.weight.device
+    reader.header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), Path("standard input"))
     decoder = StreamingDecoder(codec)
     written = 0
     for codes in reader.pieces():
-        written += _write_pcm(target, decoder.push(torch.from_numpy(codes).to(device)))
+        written += _write_pcm(target, decoder.decode(codes))
     _write_pcm(target, decoder.finish()[..., : reader.samples - written])
 
 
