@@ -14,7 +14,7 @@ import torch
 from xcodec import XCodec, audio
 from xcodec.generate.common import GenerateError, as_sound
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits, sentences
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits
 from xcodec.lm.checkpoint import load
 from xcodec.lm.text import TextError
 
@@ -112,12 +112,6 @@ def test_the_first_stage_alone_comes_frame_by_frame(speaker: SpeechGenerator) ->
 def test_of_several_samples_the_likeliest_is_taken(speaker: SpeechGenerator) -> None:
     several = speaker.first_stage("hello", None, SpeechOptions(samples=4), 0)
     assert torch.equal(speaker.say("hello", None, SpeechOptions(samples=4, refine=False), 0), several[0].codes)
-
-
-def test_long_text_is_cut_at_commas_then_at_spaces() -> None:
-    assert sentences("aaa, bbb ccc ddd", longest=8) == ["aaa,", "bbb ccc", "ddd"]
-    with pytest.raises(GenerateError, match="a word of more than 8"):
-        sentences("a" * 9, longest=8)
 
 
 @pytest.mark.parametrize(
