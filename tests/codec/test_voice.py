@@ -99,7 +99,7 @@ def test_low_bins_settle_and_the_crests_stay() -> None:
 
 def test_aligned_pieces_with_context_are_the_whole() -> None:
     """Of a voice, where pulses bind whole blocks together, whatever the size of the pieces."""
-    from xcodec.inference.streaming import Chunks, Chunked
+    from xcodec.inference.streaming import Chunked, Chunks
 
     torch.manual_seed(0)
     decoder = SpectralDecoder(CONFIG, 2 * HOP, RATE).double()

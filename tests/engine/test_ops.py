@@ -71,9 +71,7 @@ def test_the_nearest_entry(points: int, width: int) -> None:
     vectors = torch.randn(96, width)
     vectors[40:80] = vectors[:40]  # of two that are equally near, the first
     codes = torch.randint(96, (points,))
-    found = nearest(
-        vectors[codes] + 0.01 * torch.randn(points, width), packed(-2 * vectors), vectors.square().sum(1)
-    )
+    found = nearest(vectors[codes] + 0.01 * torch.randn(points, width), packed(-2 * vectors), vectors.square().sum(1))
     assert torch.equal(found, torch.where((codes >= 40) & (codes < 80), codes - 40, codes))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xcodec.inference.streaming import Chunks, Chunked
+from xcodec.inference.streaming import Chunked, Chunks
 
 
 def run(chunked: Chunked, whole: Tensor, sizes: list[int]) -> Tensor:
