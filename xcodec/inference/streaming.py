@@ -73,13 +73,15 @@ class StreamingDecoder:
         codes = codes[None] if codes.dim() == 2 else codes
         if codes.dim() != 3 or codes.shape[0] != 1:
             raise ValueError(f"a stream takes integer codes [1, K, f] or [K, f]; got {list(codes.shape)}")
-        return self._joined(self._decoder.push(codes))
+        with neutral(self._network.device):
+            return self._joined(self._decoder.push(codes))
 
     def finish(self) -> Tensor:
         """The rest of the audio, [1, 1, t]; the stream is over."""
         _check_open(self._finished)
         self._finished = True
-        return self._joined(self._decoder.finish())
+        with neutral(self._network.device):
+            return self._joined(self._decoder.finish())
 
     def _joined(self, chunks: list[Tensor]) -> Tensor:
         return torch.cat(chunks, dim=2) if chunks else self._network.prior.weight.new_zeros(1, 1, 0)
