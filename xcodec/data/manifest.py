@@ -30,7 +30,7 @@ import numpy as np
 import soundfile
 
 from xcodec import audio
-from xcodec.utils.signals import one_line
+from xcodec.utils.errors import one_line
 
 logger = logging.getLogger(__name__)
 

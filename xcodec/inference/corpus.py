@@ -47,8 +47,9 @@ from xcodec.inference.corpus_rows import (
     read_clips,
 )
 from xcodec.inference.streaming import StreamingEncoder
+from xcodec.utils.errors import one_line
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
-from xcodec.utils.signals import one_line, signals_deferred
+from xcodec.utils.signals import signals_deferred
 
 _LOCK_SECONDS = 1.0
 """How long to wait for a lock: one who lets go of it may hold it for a moment."""
