@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.data.token_table import read_table
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))
@@ -35,7 +35,7 @@ class Scene:
         self.folder, self.command, self.clips = folder, command, clips
         self.out, self.temporary = folder / "out", folder / "tmp"
         self.temporary.mkdir(parents=True)
-        save(tiny_codec(teacher=None), folder / "model")
+        tiny_codec(teacher=None).save_pretrained(folder / "model")
         for number in range(clips):
             samples = np.random.default_rng(number).uniform(-0.5, 0.5, (1, 8_000 + 10 * number)).astype(np.float32)
             (folder / "corpus" / f"{number % 7}").mkdir(parents=True, exist_ok=True)
