@@ -81,7 +81,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
                 max_seconds=PIECES[task],
                 jobs=jobs,
             )
-            say(f"{plan.table(codec, task)}: {made.clips} clips, {made.new} new, {len(made.skipped)} skipped")
+            say(f"{plan.table(codec, task)}: {made.clips} clips, {made.kept} new, {len(made.skipped)} skipped")
 
 
 def train_models(plan: Comparison, changes: list[str]) -> None:

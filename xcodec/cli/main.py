@@ -255,8 +255,14 @@ def tokenize(
     source: Annotated[list[str] | None, typer.Option(help="Of the corpus; may be repeated.")] = None,
     max_seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut longer clips into pieces.")] = None,
     device: Device = "cpu",
+    engine: Engine = "exact",
     jobs: Jobs = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do part I of N, from 0/N on.", show_default="RANK/WORLD_SIZE, or SLURM's"),
+    ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Clips per Parquet file.")] = 1000,
+    update: Annotated[bool, typer.Option("--update", help="Replace rows that the corpus contradicts.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -264,8 +270,10 @@ def tokenize(
 
     Example: xcodec tokenize data/open-audio/manifest.jsonl data/tokens --domain speech --jobs 2
     """
+    from xcodec.inference.corpus import shard_from
     from xcodec.inference.corpus import tokenize as run
 
+    part = shard_from(shard, os.environ)
     with progress_bar("tokenize", sys.stderr.isatty() and not quiet and not as_json) as progress:
         made = run(
             corpus,
@@ -276,17 +284,22 @@ def tokenize(
             domains=domain or (),
             sources=source or (),
             max_seconds=max_seconds,
+            engine=engine,
             jobs=jobs,
+            shard=part,
             shard_size=shard_size,
+            update=update,
             device=device,
             progress=progress,
         )
     for each in made.skipped:
         print(f"skipped {each.id}: {each.reason}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"clips": made.clips, "new": made.new, "skipped": len(made.skipped)}))
+        print(json.dumps({**dataclasses.asdict(made), "skipped": len(made.skipped)}))
     elif not quiet:
-        print(f"{folder}: {made.clips} clips, {made.new} of them new; {len(made.skipped)} skipped", file=sys.stderr)
+        where = f"{folder}, shard {part[0]} of {part[1]}" if part[1] > 1 else folder
+        print(f"{where}: {made}; {made.clips} rows in the table", file=sys.stderr)
+    raise typer.Exit(int(len(made.skipped) == made.rows > 0))
 
 
 @app.command()

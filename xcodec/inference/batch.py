@@ -193,9 +193,8 @@ def run(work: Work, plan: Plan, jobs: int = 1, progress: Progress | None = None)
     Raises:
         ValueError: as `Work.start` does; nothing has been done then.
     """
-    operate = work.start(
-        plan.into_folder
-    )  # in any case: what would fail in every process is refused before there is any
+    # In any case, so that what would fail in every process is refused before there is any.
+    operate = work.start(plan.into_folder)
     jobs = min(jobs, len(plan.tasks))
     setup = partial(_attempts_of, work, plan.into_folder) if jobs > 1 else lambda: partial(_attempt, operate, progress)
     yield from run_tasks(setup, plan.tasks, jobs, _died)
