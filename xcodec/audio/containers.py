@@ -49,9 +49,11 @@ class AudioFile(io.FileIO):
         self._patch, self._end = (position, b"\xff" * 4), end
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file, but that before the beginning it stays where it is."""
+        """As of any file, but that it stays where it is instead of going where no file can."""
         target = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
-        return (super().seek(target + self.origin) if target >= 0 else super().tell()) - self.origin
+        if 0 <= target < 2**40:
+            super().seek(target + self.origin)
+        return self.tell()
 
     def tell(self) -> int:
         """Position in bytes, as its readers see it."""
@@ -81,7 +83,7 @@ class Structure(NamedTuple):
     head: bytes
     """The first 256 bytes after leading tags."""
     seekable: bool
-    """Whether libsndfile sees all of it: not several streams one after another, nor chunks beyond 4 GB."""
+    """Whether libsndfile reads all of it as FFmpeg does: one stream, plain samples, and no chunk beyond 4 GB."""
 
 
 def examine(path: Path, file: AudioFile, thorough: bool) -> Structure:
@@ -159,17 +161,19 @@ def _end_of_tags(file: AudioFile) -> int:
 
 
 def _walk_chunks(path: Path, file: AudioFile, order: Literal["little", "big"]) -> tuple[bool, int]:
-    """Whether libsndfile sees all samples of a WAV or AIFF, and where they end.
+    """Whether libsndfile reads all samples of a WAV or AIFF as FFmpeg does, and where they end.
 
     A length that its writer did not know, or that wrapped at 4 GB, is put right in what decoders see of the file.
     """
-    size, position, chunks, end, ds64 = file.size, 12, 0, 0, None
+    size, position, chunks, end, ds64, simple = file.size, 12, 0, 0, None, True
     while position + 8 <= size:
         file.seek(position)
         name, length = file.read(4), int.from_bytes(file.read(4), order)
         begin = position + 8
         if name == b"ds64":  # RF64: 64-bit lengths of the whole and of the samples
             ds64 = int.from_bytes(file.read(16)[8:], order)
+        if name == b"fmt ":
+            simple = _is_simple(path, file.read(26), order)
         if name in (b"data", b"SSND"):
             chunks += 1
             if ds64 is not None and length == _WRAP - 1:
@@ -189,7 +193,19 @@ def _walk_chunks(path: Path, file: AudioFile, order: Literal["little", "big"]) -
         elif chunks and not _is_chunk_name(name):
             break
         position = begin + length + length % 2
-    return chunks < 2 and (ds64 is not None or end < _WRAP), end
+    return simple and chunks < 2 and (ds64 is not None or end < _WRAP), end
+
+
+def _is_simple(path: Path, layout: bytes, order: Literal["little", "big"]) -> bool:
+    """Whether a WAV's samples are plain numbers in as many bytes as they need; raises if that cannot be."""
+    kind, channels, align, bits, extended = (int.from_bytes(layout[at : at + 2], order) for at in (0, 2, 12, 14, 24))
+    pcm, floats, laws = 1, 3, (6, 7)
+    kind = extended if kind == 0xFFFE else kind
+    if kind not in (pcm, floats, *laws):
+        return False
+    if not channels or not bits or align % channels or align * 8 < channels * bits:
+        raise AudioError(f"{path}: damaged: its header puts {channels} channels of {bits} bits into {align} bytes")
+    return align * 8 == channels * bits and bits in {pcm: (8, 16, 24, 32), floats: (32, 64)}.get(kind, (8,))
 
 
 def _is_unknown(length: int) -> bool:
@@ -288,8 +304,12 @@ def _walk_pages(path: Path, file: AudioFile, thorough: bool) -> tuple[bool, int]
             raise AudioError(f"{path}: damaged: the checksum of the OGG page at byte {page.start} does not match")
         numbers[page.stream] = page.number
         end, in_audio, last = page.end, not page.is_first, page.is_last
-    if end < size and not last:
-        return single, size + 1  # the header of a page is cut, or is none
+    if end < size:
+        file.seek(end)
+        if b"OggS" in file.read():
+            raise AudioError(f"{path}: damaged: what follows byte {end} is no OGG page, but pages come after it")
+        if not last:
+            return single, size + 1  # the header of a page is cut
     if end == size and not last:
         warnings.warn(f"{path}: this OGG file lacks the mark of its last page; it may be cut short", stacklevel=2)
     return single, end

@@ -160,8 +160,6 @@ class LibsndfileSource(Source):
         if start and self._sound.subtype == "VORBIS":
             # libsndfile misses its aim in the last page, which its encoder cut: jump before it, then walk.
             position = max(0, min(start, self._sound.frames - last_page_samples(self._file)))
-        if self._sound.subtype == "GSM610":
-            position = 0  # libsndfile cannot seek in it, not even to where it is
         size = max(1, _BLOCK_VALUES // self.channels)
         with libsndfile_errors(self.path, "cut short or damaged"):
             if position:
@@ -258,7 +256,7 @@ class FFmpegSource(Source):
     def _decode(self, start: int, samples: int | None) -> Iterator[Audio]:
         import av
 
-        to_float = av.AudioResampler(format="fltp")
+        to_float = av.AudioResampler(format="flt")  # not "fltp": beyond 8 planes PyAV reads wild memory
         position = 0
         for frame, following in pairwise(self._frames):
             if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.channels):
@@ -268,8 +266,8 @@ class FFmpegSource(Source):
                 length = min(length, frame.duration)  # the encoder filled up the last frame
             if position + length > start:
                 with self._ffmpeg_errors("cut short or damaged"):
-                    (planes,) = to_float.resample(frame)
-                block = planes.to_ndarray().T.astype(np.float32, copy=False)  # [C, t] -> [t, C]
+                    (packed,) = to_float.resample(frame)
+                block: Audio = packed.to_ndarray().astype(np.float32, copy=False).reshape(-1, self.channels)
                 yield block[max(0, start - position) : length]
             position += length
 
@@ -287,13 +285,14 @@ def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
     """The audio track to decode, of all of a file."""
     if not tracks:
         raise AudioError(f"{path}: holds no audio track")
-    names = ", ".join(
-        f"{index}: {track.language or 'und'} {track.codec_context.name}" for index, track in enumerate(tracks)
-    )
+    codecs = ["unknown" if each.codec_context is None else each.codec_context.name for each in tracks]
+    names = ", ".join(f"{index}: {each.language or 'und'} {codecs[index]}" for index, each in enumerate(tracks))
     if wanted is None and len(tracks) > 1:
         warnings.warn(f"{path}: read track 0 of its {len(tracks)} audio tracks ({names})", stacklevel=2)
     if not 0 <= (wanted or 0) < len(tracks):
         raise AudioError(f"{path}: has no audio track {wanted}; it has {names}")
+    if tracks[wanted or 0].codec_context is None:
+        raise AudioError(f"{path}: FFmpeg knows no decoder for its audio; convert it")
     return tracks[wanted or 0]
 
 
@@ -333,9 +332,6 @@ def _source(path: Path, file: AudioFile, found: Structure, whole: bool, track: i
     try:
         sound = stack.enter_context(_Sequential(file))
     except soundfile.LibsndfileError:
-        file.seek(0)
-        return FFmpegSource(path, file, found.head, demuxer, track, stack)
-    if sound.subtype.startswith("MPEG"):  # libsndfile reckons its length
         file.seek(0)
         return FFmpegSource(path, file, found.head, demuxer, track, stack)
     return LibsndfileSource(path, file, sound)

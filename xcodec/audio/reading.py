@@ -13,8 +13,8 @@ import soxr
 from xcodec.audio.decoding import Audio, Source, check_rate, open_audio
 
 _SUFFIXES = (
-    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .g722 .aif .aiff .aifc .mp2 .m4b .mp4 .mov .mkv .mka .webm .3gp .caf .w64 "
-    ".au .sph .ac3 .amr .wv .tta .ape .wma"
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .g722 .aif .aiff .aifc .mp2 .m4b .mp4 .mov .mkv .mka .webm .3gp .caf "
+    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma"
 )
 AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Of files to look for in folders. What is named is read by its content, whatever its suffix."""
