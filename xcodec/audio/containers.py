@@ -134,6 +134,28 @@ def _kind(head: bytes) -> Kind:
     return kinds.get(head[:4], "other")
 
 
+_MAGICS = {
+    b"ID3": "MP3",
+    b"caff": "CAF",
+    b"riff": "W64",
+    b".snd": "AU",
+    b"NIST_1A": "NIST SPHERE",
+    b"#!AMR": "AMR",
+    b"wvpk": "WavPack",
+    b"MAC ": "APE",
+    b"TTA1": "TTA",
+    b"\x30\x26\xb2\x75": "WMA",
+}
+
+
+def format_of_magic(head: bytes) -> str | None:
+    """The format that begins with these bytes; None if none does, but for bare frames, which have no magic number."""
+    kind = _kind(head)
+    return (
+        kind.upper() if kind != "other" else next((_MAGICS[magic] for magic in _MAGICS if head.startswith(magic)), None)
+    )
+
+
 # --- tags ------------------------------------------------------------------------------------------------------------
 
 
@@ -368,15 +390,17 @@ def _is_intact(file: AudioFile, page: _Page) -> bool:
 # --- MPEG audio: frames ----------------------------------------------------------------------------------------------
 
 
-def is_sync(head: bytes) -> bool:
-    """Whether bytes begin with the 11 bits that begin a frame of MPEG audio."""
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
+def is_frame(head: bytes) -> bool:
+    """Whether bytes begin like a frame of MPEG audio or AAC (ADTS)."""
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    return head[1] & 0xF6 == 0xF0 or (0 < head[2] >> 4 < 15 and head[2] & 0x0C != 0x0C and head[1] & 0x18 != 0x08)
 
 
 def mp3_samples(head: bytes) -> int | None:
     """The number of samples that the first frame of an MP3, a Xing or Info tag, promises; None if it does not."""
     tag = max(head.find(b"Xing"), head.find(b"Info"))
-    if not is_sync(head) or tag < 0 or not head[tag + 7] & 1:
+    if not is_frame(head) or tag < 0 or not head[tag + 7] & 1:
         return None
     frames = int.from_bytes(head[tag + 8 : tag + 12], "big")
     at = tag + 8 + sum(length for bit, length in ((1, 4), (2, 4), (4, 100), (8, 4)) if head[tag + 7] & bit)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from xcodec.audio.containers import (
     AudioFile,
     Structure,
     examine,
+    format_of_magic,
+    is_frame,
     is_tag_or_padding,
     last_page_samples,
     mp3_samples,
@@ -46,6 +49,8 @@ _FFMPEG_FORMATS = (
 _STATED = ("caf", "w64", "au", "nistsphere", "wv", "tta", "ape")
 # Bare streams of frames.
 _FRAMES_ONLY = ("mp3", "aac")
+_ENOUGH_FRAMES = 8192
+"""Bytes in which there are three frames of either."""
 
 
 def check_rate(sample_rate: int, where: str | Path) -> None:
@@ -279,6 +284,27 @@ class FFmpegSource(Source):
             yield
         except av.FFmpegError as error:
             raise AudioError(f"{self.path}: {what} (FFmpeg: {error.strerror})") from error
+
+
+def format_of(head: bytes, whole: bool = False) -> str | None:
+    """The format of audio file that begins with these bytes, or is these bytes if they are the `whole`.
+
+    None if they begin none, "" if it takes more of them to tell.
+    """
+    if len(head) < 12 and not whole:
+        return ""
+    if (name := format_of_magic(head)) or not is_frame(head):
+        return name
+    if len(head) < _ENOUGH_FRAMES and not whole:
+        return ""
+    import av
+
+    options = {"format_whitelist": ",".join(_FRAMES_ONLY)}
+    with suppress(av.FFmpegError), av.open(io.BytesIO(head), "r", options=options) as container:
+        packets = list(islice((packet for packet in container.demux(audio=0) if packet.size), 3))
+        if packets and all(is_frame(bytes(packet)) and packet.decode() for packet in packets):
+            return container.format.name.upper()
+    return None
 
 
 def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
