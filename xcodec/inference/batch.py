@@ -67,6 +67,8 @@ def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str
         PlanError: there is nothing to do, the target cannot be right, two inputs would become one file, or an
             output would overwrite an input.
     """
+    if not target:  # which would be this folder
+        raise PlanError("the name of the output is empty; name a file or a folder (. is this one)")
     folder = Path(target)
     if len(sources) == 1 and not sources[0].is_dir() and not folder.is_dir() and not _slash_ends(target):
         tasks = [_single(operation, sources[0], folder)]

@@ -21,7 +21,8 @@ from torch import Tensor
 from xcodec import audio
 from xcodec.engine.engine import Codec
 from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
-from xcodec.tokens.xc_file import TokenFileError, TokenHeader, TokenReader, TokenWriter
+from xcodec.tokens.stream import open_tokens
+from xcodec.tokens.xc_file import TokenFileError, TokenHeader, TokenWriter
 from xcodec.utils.signals import signals_deferred, writing
 
 # An audio file that is encoded while it is read.
@@ -147,21 +148,21 @@ class FileCodec:
         recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
         pieces, shape = _begun(recording.codes())
         self._prepare(target)
-        with audio.atomic_write(target) as temporary, TokenWriter(temporary, self._header(shape)) as writer:
+        with TokenWriter(target, self._header(shape)) as writer:
             for codes in pieces:
                 writer.write(codes.cpu().numpy())
             writer.samples = recording.samples
         return self._report(source, target, shape, recording.samples)
 
     def decode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
-        """An `.xc` file to audio, of exactly the samples that were encoded.
+        """An `.xc` file, or a saved stream of codes, to audio of exactly the samples that were encoded.
 
         Raises:
             OSError: a file cannot be read or written.
             TokenFileError: the source is damaged, or was made by another model.
             AudioError: the target's suffix cannot be written.
         """
-        with TokenReader(source) as tokens:
+        with open_tokens(source) as tokens:
             header = tokens.header
             self._check_model(header, source)
             writer = audio.Writer(target, header.sample_rate, header.channels)
