@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from xcodec.codec.config import QuantizerConfig
 
 SMOOTHING = 1e-5  # Laplace smoothing of the cluster sizes, so that an unused entry is never divided by zero
-ASIDE = 0.01  # of an entry's size: how far from it another starts that is to share its crowd
+SPLIT_OFFSET = 0.01  # of an entry, by which another is placed beside it
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Codebook(nn.Module):
         order = torch.randperm(len(points), generator=self._generator()).to(points.device)
         member = torch.full_like(usage, -1, dtype=torch.int64).scatter_reduce_(0, codes[order], order, "amax")[crowded]
         # None of this batch chose some of them: then beside it, by next to nothing.
-        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + ASIDE) * vectors[crowded])
+        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + SPLIT_OFFSET) * vectors[crowded])
         usage[crowded] /= 2
         usage[dead] = usage[crowded]
         return torch.cat([dead, crowded])
