@@ -1,14 +1,16 @@
-"""Checkpoints: from four sources through one ``load``; named errors; nothing half written, nothing run."""
+"""Checkpoints: from four sources through one reader; named errors; nothing half written, nothing run."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -254,6 +256,29 @@ def test_a_checkpoint_is_replaced_and_anything_else_is_kept(tmp_path: Path, code
     (tmp_path / "file").write_text("")
     with pytest.raises(NotReplaceableError, match="is a file"):
         codec.save_pretrained(tmp_path / "file")
+
+
+def test_what_is_published_can_be_loaded(tmp_path: Path, codec: XCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a hub that is a folder here."""
+
+    class Hub:
+        def __init__(self, token: str | None) -> None:
+            assert token == "secret"
+
+        def create_repo(self, repository: str, exist_ok: bool, private: bool) -> None:
+            assert exist_ok
+            assert private
+            (tmp_path / repository).mkdir(parents=True)
+
+        def upload_folder(self, repo_id: str, folder_path: str) -> Any:
+            shutil.copytree(folder_path, tmp_path / repo_id, dirs_exist_ok=True)
+            return SimpleNamespace(commit_url=f"https://hub/{repo_id}")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    where = codec.push_to_hub("someone/theirs", torch.float16, private=True, token="secret")
+    assert where == "https://hub/someone/theirs"
+    assert {path.name for path in (tmp_path / "someone" / "theirs").iterdir()} == {"config.json", "model.safetensors"}
+    assert XCodec.from_pretrained(tmp_path / "someone" / "theirs").config == codec.config
 
 
 def test_whoever_may_read_the_config_may_read_the_weights(tmp_path: Path, codec: XCodec) -> None:
