@@ -258,8 +258,8 @@ def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Audi
 
 
 def read_header(path: Path) -> tuple[int, int]:
-    """Sample rate and number of samples of a file."""
-    found = audio.info(path)
+    """Sample rate and number of samples of a file, as it states them if it does."""
+    found = audio.info(path, believe=True)
     return found.sample_rate, found.samples
 
 
@@ -529,8 +529,13 @@ def read_span(item: AudioItem, first: int, count: int) -> np.ndarray:
     return _mixed(samples, item)[0]
 
 
-def stream_item(item: AudioItem, sample_rate: int) -> Generator[np.ndarray]:
+def stream_item(item: AudioItem, sample_rate: int, file_samples: int = 0) -> Generator[np.ndarray]:
     """An item at another rate, as blocks float32 [1, t]; of a whole file, those that `audio.stream` gives.
+
+    Args:
+        item: what to read.
+        sample_rate: of the blocks, in Hz.
+        file_samples: in the whole file, if that is known from the file itself, as the item's rate is then, too.
 
     Raises:
         BrokenAudioError: The file cannot give these samples.
@@ -539,10 +544,11 @@ def stream_item(item: AudioItem, sample_rate: int) -> Generator[np.ndarray]:
         yield audio.resample(read_span(item, 0, item.samples)[None], item.sample_rate, sample_rate)
         return
     try:
-        rate, total = read_header(item.path)
-        if rate != item.sample_rate:
-            raise _wrong_rate(item, rate)
-        if item.channels is None and (item.start, item.samples) == (0, total):
+        if not file_samples:
+            rate, file_samples = read_header(item.path)
+            if rate != item.sample_rate:
+                raise _wrong_rate(item, rate)
+        if item.channels is None and (item.start, item.samples) == (0, file_samples):
             yield from audio.stream(item.path, sample_rate)
         else:
             mono = item.channels is None
