@@ -29,7 +29,7 @@ class AudioFile(io.FileIO):
     """A file as a decoder should see it: with wrong lengths put right, and without the tags before its beginning.
 
     (libsndfile would take the length of a leading tag off the end of the audio.) Damaged headers make libsndfile seek
-    before the beginning; of that it must not hear by an error, which cannot pass through C and would be printed.
+    before the beginning; that must not raise, because an exception cannot pass through C and would be printed.
     """
 
     def __init__(self, path: Path) -> None:
