@@ -48,7 +48,7 @@ _FFMPEG_FORMATS = (
 _LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg")
 _UNSTATED = 2**62  # what libsndfile says of a FLAC without a length
 # Those whose headers state exactly how long they are.
-_STATED = ("caf", "w64", "au", "nistsphere", "wv", "tta", "ape")
+_STATED = ("au", "nistsphere", "wv", "tta", "ape")
 # Bare streams of frames.
 _FRAMES_ONLY = ("mp3", "aac")
 _ENOUGH_FRAMES = 8192
