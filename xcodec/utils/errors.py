@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 
 
 def one_line(error: BaseException) -> str:
@@ -19,6 +21,15 @@ def one_line(error: BaseException) -> str:
         text = f"unexpected {type(error).__name__}: {error} (XCODEC_DEBUG=1 shows where)"
     words = " ".join(text.split())
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
+
+
+def warn_in_one_line() -> None:
+    """From now on, a warning is one line on standard error, without its place in the code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 def debugging() -> bool:
