@@ -205,7 +205,7 @@ def _follow_principal_directions(project_in: nn.Linear, project_out: nn.Linear, 
 # costs a read. Each second of audio takes 38 kB for a teacher 384 wide, at half precision.
 
 
-class RecurringCrops(RandomCrops):
+class RepeatedCrops(RandomCrops):
     """The first ``distinct`` crops of the stream, over and over; all of it if ``None``."""
 
     distinct: int | None = None
@@ -213,7 +213,7 @@ class RecurringCrops(RandomCrops):
     @classmethod
     def among(
         cls, distinct: int | None, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int
-    ) -> RecurringCrops:
+    ) -> RepeatedCrops:
         """Read the corpora, mix them, and close the ring."""
         crops = cls.from_config(corpora, config, seed)
         crops.distinct = distinct
@@ -224,7 +224,7 @@ class RecurringCrops(RandomCrops):
         return super().__getitem__(index if self.distinct is None else index % self.distinct)
 
 
-def remember_features(teacher: Teacher, folder: Path) -> None:
+def cache_features(teacher: Teacher, folder: Path) -> None:
     """From now on, let a teacher look for each clip's features in a folder before it computes them.
 
     Features are rounded to half precision whether they were found or not, so a run does not depend on what was there.
