@@ -35,7 +35,7 @@ class Coded:
     decode_seconds: float
 
 
-class Contender(Protocol):
+class EvaluatedCodec(Protocol):
     """A codec at one bandwidth."""
 
     @property
@@ -60,7 +60,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Any `AudioTokenizer` as a contender."""
+    """Any `AudioTokenizer` as a codec."""
 
     label: str
     identity: str
@@ -84,7 +84,7 @@ class Tokenizer:
         return self.tokenizer.encode(torch.from_numpy(wav)[None, None], self.kbps)[0].cpu().numpy()
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         import torch
 
         start = time.perf_counter()
@@ -106,7 +106,7 @@ class Original:
     sample_rate: int = 16_000
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return Coded(wav, None, None, 0.0, 0.0)
 
 
@@ -148,18 +148,18 @@ class Codec2:
 
     @property
     def label(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"codec2@{self.kbps:g}"
 
     @property
     def identity(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         from importlib.metadata import version
 
         return f"{self.label}, pycodec2 {version('pycodec2')}"
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         # Both carry their state from frame to frame, so each clip gets new ones.
         encoder, decoder = (self._module.Codec2(round(1000 * self.kbps)) for _ in range(2))
         size = encoder.samples_per_frame()
@@ -199,21 +199,21 @@ class Opus:
 
     @property
     def label(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"opus@{self.kbps:g}"
 
     @property
     def identity(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"{self.label}, libopus of PyAV {version('av')}"
 
     @property
     def sample_rate(self) -> int:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return RATE
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         import av
 
         start = time.perf_counter()
@@ -248,21 +248,21 @@ class Opus:
 # Without `@`, a codec is judged at its highest bandwidth (Codec 2 at 3.2, Opus at 12 kbps), with `@all` at each it has.
 
 
-def open_codecs(specs: Sequence[str]) -> list[Contender]:
+def open_codecs(specs: Sequence[str]) -> list[EvaluatedCodec]:
     """Contenders by name, in order; each model is loaded once, whatever the number of its bandwidths.
 
     Raises:
-        ValueError: a name that nothing answers to, a bandwidth that a codec lacks, or the same contender twice.
+        ValueError: a name that nothing answers to, a bandwidth that a codec lacks, or the same codec twice.
     """
     loaded: dict[str, tuple[str, object]] = {}
-    contenders = [contender for spec in specs for contender in _open(spec, loaded)]
-    labels = [contender.label for contender in contenders]
+    codecs = [codec for spec in specs for codec in _open(spec, loaded)]
+    labels = [codec.label for codec in codecs]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"named twice: {', '.join(twice)}")
-    return contenders
+    return codecs
 
 
-def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[Contender]:
+def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[EvaluatedCodec]:
     name, _, rate = spec.rpartition("@") if "@" in spec else (spec, "", "")
     kbps = _kbps(rate, spec)
     if name == "original":
@@ -287,7 +287,9 @@ def _kbps(rate: str, spec: str) -> float | None:
         raise ValueError(f"{spec}: what follows @ must be kbps, or all, not {rate!r}") from None
 
 
-def _tokenizers(name: str, kbps: float | None, every: bool, loaded: dict[str, tuple[str, object]]) -> list[Contender]:
+def _tokenizers(
+    name: str, kbps: float | None, every: bool, loaded: dict[str, tuple[str, object]]
+) -> list[EvaluatedCodec]:
     from xcodec.tokens.xc_file import AudioTokenizer
 
     if name not in loaded:
@@ -307,7 +309,7 @@ def _load(name: str) -> tuple[str, object]:
     if name.startswith("hf:"):
         from importlib.metadata import version
 
-        tokenizer = HubTokenizer(name.removeprefix("hf:"))
+        tokenizer = TransformersTokenizer(name.removeprefix("hf:"))
         revision = getattr(tokenizer.model.config, "_commit_hash", None) or "local"
         return f"{short} ({revision}), transformers {version('transformers')}", tokenizer
     from xcodec.engine.engine import load
@@ -325,7 +327,7 @@ def _short(name: str) -> str:
 KINDS = ("encodec", "dac", "mimi", "xcodec")
 
 
-class HubTokenizer:
+class TransformersTokenizer:
     """A codec of `transformers`, by its name on the hub or its folder, as an `AudioTokenizer`.
 
     A clip is coded by itself, without padding, so that it has the same codes alone and in a batch.

@@ -24,7 +24,7 @@ from xcodec.codec.model import XCodec
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
-from xcodec.evaluate.codecs import Audio, HubTokenizer, Tokenizer, open_codecs
+from xcodec.evaluate.codecs import Audio, Tokenizer, TransformersTokenizer, open_codecs
 from xcodec.evaluate.journal import Journal, Record, write_json
 from xcodec.evaluate.metrics.base import RATE, package
 from xcodec.evaluate.probes import Budget, code_statistics, phone_measures, predictability, probe, stability
@@ -55,7 +55,7 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     tokenizer = codec.tokenizer
     if isinstance(tokenizer, XCodec):
         return codes, _of_xcodec(tokenizer, wav, codes)
-    if isinstance(tokenizer, HubTokenizer):
+    if isinstance(tokenizer, TransformersTokenizer):
         vectors = [each.numpy() for each in tokenizer.code_vectors(torch.from_numpy(codes)[None])]
         return codes, {
             "codebook 1": Stage(vectors[0], "euclidean"),

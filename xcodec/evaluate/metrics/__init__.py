@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xcodec.evaluate.metrics.base import RATE, Measure, Metric, MetricError, MissingBackendError, Signal, compute
+from xcodec.evaluate.metrics.base import (
+    RATE,
+    Measure,
+    Metric,
+    MetricError,
+    MissingBackendError,
+    Signal,
+    compute,
+    described,
+)
 from xcodec.evaluate.metrics.learned import Dnsmos, Speaker, Utmos, WavLmSpeaker
 from xcodec.evaluate.metrics.signal import LogMel, MultiStft, Pesq, Pitch, SiSdr, Stoi
 
-__all__ = [
-    "DEFAULT",
-    "METRICS",
-    "RATE",
-    "Measure",
-    "Metric",
-    "MetricError",
-    "MissingBackendError",
-    "Signal",
-    "compute",
-    "make",
-]
+__all__ = ["DEFAULT", "METRICS", "RATE", "Measure", "Metric", "MetricError", "MissingBackendError", "Signal"]
+__all__ += ["compute", "described", "make"]
 
 METRICS: dict[str, type[Metric]] = {
     "pesq": Pesq,

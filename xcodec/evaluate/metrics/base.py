@@ -99,11 +99,15 @@ def compute(metric: Metric, original: Signal, decoded: Signal) -> dict[str, floa
     except MetricError:
         raise
     except (ValueError, ArithmeticError, RuntimeError) as error:
-        message = " ".join(str(error).split())[:200]
-        raise MetricError(f"{metric.backend} failed: {type(error).__name__}: {message}") from error
+        raise MetricError(f"{metric.backend} failed: {described(error)}") from error
     if infinite := {name: value for name, value in values.items() if not math.isfinite(value)}:
         raise MetricError(", ".join(f"{name} is {value}" for name, value in infinite.items()))
     return values
+
+
+def described(error: Exception) -> str:
+    """An unexpected error as a reason."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def package(name: str) -> str:
