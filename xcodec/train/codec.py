@@ -23,14 +23,14 @@ from xcodec.train.config import TrainConfig
 from xcodec.train.discriminators import Discriminators, split_outputs
 from xcodec.train.init import (
     RepeatedCrops,
-    balance_branches,
     cache_features,
-    codebooks_are_placed,
+    codebooks_initialised,
+    freeze_all_but_decoder,
+    init_codebooks,
+    init_semantic_branch,
+    limit_semantic_levels,
     load_teacher,
-    place_codebooks,
-    rest_but_decoder,
-    spare_semantics,
-    start_semantics,
+    scale_semantic_branch,
 )
 from xcodec.train.logging import CodeStatistics, Validation, Validator
 from xcodec.train.loop import Trainer, WeightAverage, load_weights
@@ -50,7 +50,7 @@ class CodecTrainer(Trainer[CropBatch]):
         self.config = config
         codec = XCodec(config.codec)
         if config.tokens_stay:
-            rest_but_decoder(codec)
+            freeze_all_but_decoder(codec)
         self.trainable = {name: value for name, value in codec.named_parameters() if value.requires_grad}
         self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._parameter_groups()))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
@@ -157,7 +157,7 @@ class CodecTrainer(Trainer[CropBatch]):
         if self.network.teacher is not None and config.teacher_cache is not None:
             cache_features(self.network.teacher, Path(config.teacher_cache))
         if config.semantic_levels is not None:
-            spare_semantics(self.network, config.semantic_levels)
+            limit_semantic_levels(self.network, config.semantic_levels)
 
     def initialise(self) -> None:
         """From ``init_from``, or else the teacher from its source, and the semantic branch from the teacher."""
@@ -168,8 +168,8 @@ class CodecTrainer(Trainer[CropBatch]):
             load_teacher(self.network.teacher)
             if config.semantic_share is not None:
                 clips = self.first_clips()
-                start_semantics(self.network, clips)
-                balance_branches(self.network, clips, config.semantic_share)
+                init_semantic_branch(self.network, clips)
+                scale_semantic_branch(self.network, clips, config.semantic_share)
 
     def train(self) -> None:
         """From wherever the run stands to its last step."""
@@ -178,7 +178,7 @@ class CodecTrainer(Trainer[CropBatch]):
         statistics = CodeStatistics(quantizer.codebooks, quantizer.codebook_size)
         reporter = self.reporter(statistics, config.codec.sample_rate, clips_per_step * config.data.seconds)
         self.validator = self._validator() if config.data.validation else None
-        self.quantizing = codebooks_are_placed(self.network)
+        self.quantizing = codebooks_initialised(self.network)
         self.codec.train()
         self.run_steps(reporter)
 
@@ -186,7 +186,7 @@ class CodecTrainer(Trainer[CropBatch]):
         """Initialise the codebooks when their time has come, and draw how many of them each clip uses."""
         if self.step >= self.config.quantize_from and not self.quantizing:
             log(f"step {self.step}: initialising the codebooks by k-means")
-            self.place_codebooks()
+            self.init_codebooks()
             self.quantizing = True
         if self.quantizing and not self.config.optimizer.encoder_scale:
             self.freeze_encoder()
@@ -239,8 +239,8 @@ class CodecTrainer(Trainer[CropBatch]):
         drawn = choices[torch.randint(len(choices), shape, generator=generator)]
         return [of_ranks[accelerator.process_index].to(accelerator.device) for of_ranks in drawn]
 
-    def place_codebooks(self) -> None:
-        """Start the codebooks where the latents of the batches to come are."""
+    def init_codebooks(self) -> None:
+        """K-means on the latents of the batches to come."""
         config, accelerator = self.config, self.accelerator
         loader = crop_loader(
             self.crops,
@@ -251,7 +251,7 @@ class CodecTrainer(Trainer[CropBatch]):
             steps=config.kmeans_batches,
         )
         batches = (batch.audio.to(accelerator.device) for batch in loader)
-        place_codebooks(self.network, batches, self.config.semantic_levels)
+        init_codebooks(self.network, batches, self.config.semantic_levels)
 
     def first_clips(self) -> Tensor:
         """Clips [B, 1, T] of the first steps, the same on every rank."""

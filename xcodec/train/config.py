@@ -295,8 +295,8 @@ class TrainConfig(RunConfig):
             f"semantic_levels must lie in 1 … {codec.quantizer.codebooks}, not {self.semantic_levels}",
         )
         _require(
-            self.semantic_levels is None or (codec.semantic is not None and codec.quantizer.code_width is None),
-            "semantic_levels needs a semantic branch, and codes that are not factorised (quantizer.code_width: null)",
+            self.semantic_levels is None or codec.semantic is not None,
+            "semantic_levels needs a semantic branch",
         )
         _require(
             not self.tokens_stay or self.init_from is not None,

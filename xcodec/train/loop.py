@@ -250,7 +250,7 @@ class Trainer(ABC, Generic[Batch]):
                 cpu=config.device == "cpu",
                 mixed_precision=config.mixed_precision,
                 gradient_accumulation_steps=config.accumulation,
-                log_with=list(config.trackers),
+                log_with=list(config.trackers) or None,
                 project_config=ProjectConfiguration(logging_dir=str(config.folder / "tensorboard")),
                 kwargs_handlers=[
                     # A step may leave parameters without a gradient: clips differ in how many codebooks they use.
@@ -260,7 +260,7 @@ class Trainer(ABC, Generic[Batch]):
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        available = {str(tracker) for tracker in self.accelerator.log_with}
+        available = {str(tracker) for tracker in self.accelerator.log_with or ()}
         if lacking := set(config.trackers) - available:
             raise ConfigError(f"trackers: {', '.join(sorted(lacking))} is not installed (pip install {min(lacking)})")
         torch.manual_seed(config.seed)
