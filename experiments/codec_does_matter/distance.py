@@ -26,9 +26,9 @@ class Embedder:
     name = "log-mel statistics"
 
     def __init__(self) -> None:
-        from xcodec.evaluate.metrics.signal import mel_filters
+        from xcodec.utils.spectra import mel_filters
 
-        self.filters = mel_filters(1024, BANDS)
+        self.filters = mel_filters(1024, BANDS, 16_000).T.numpy()
 
     def __call__(self, wav: NDArray[np.float32]) -> Embedding:
         """[T] -> [128]."""

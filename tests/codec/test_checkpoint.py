@@ -33,7 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "wavlm": {"acoustic": "dac", "teacher": "wavlm"},
     "mini": {"acoustic": "spectral", "teacher": "whisper"},
     "baseline": {"acoustic": "dac", "teacher": None},
-    "factorised": {"quantizer": QuantizerConfig(codebooks=4, codebook_size=64, width=24, code_width=4)},
 }
 
 

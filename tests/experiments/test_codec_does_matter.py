@@ -97,7 +97,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
         corpus, corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
     )
     tiny = ["steps=2", "model.transformer.width=16", "model.transformer.layers=1", "model.transformer.inner=16"]
-    tiny += ["tensorboard=false", "model.text.front_end=characters"]
+    tiny += ["trackers=[]", "model.text.front_end=characters"]
     run.make_tokens(plan, 1)
     # The mini models speak eight codebooks; these codecs have four.
     run.MODELS["speech"], run.MODELS["music"] = ("speech-ar-mini", "speech-nar-mini"), ("music-mini",)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from xcodec.tokens.xc_file import MAX_NAME_BYTES
 from xcodec.utils.config import ConfigError as ConfigError  # a part of this module's interface
@@ -147,13 +147,12 @@ class SemanticConfig:
 class QuantizerConfig:
     """Residual vector quantisation with codebooks that follow the data by exponential moving averages."""
 
+    GONE: ClassVar[dict[str, Any]] = {"code_width": None}
+
     codebooks: int = 8
     codebook_size: int = 1024
     width: int = 1024
     """Channels of what is quantised (the release: acoustic 256 + semantic 768)."""
-    code_width: int | None = None
-    """Channels of the codes themselves: each level projects to this width and back (DAC's factorised codes);
-    ``None`` quantises at full width, as the paper does."""
     decay: float = 0.99
     """Of the moving averages, per training step."""
     revive_below: float = 0.05
@@ -166,10 +165,6 @@ class QuantizerConfig:
         for name in ("codebooks", "width", "kmeans_iterations"):
             _require(getattr(self, name) > 0, f"quantizer.{name} must be positive, not {getattr(self, name)}")
         _require(self.codebook_size > 1, f"quantizer.codebook_size must exceed 1, not {self.codebook_size}")
-        _require(
-            self.code_width is None or self.code_width > 0,
-            f"quantizer.code_width must be positive or null, not {self.code_width}",
-        )
         _require(0 < self.decay < 1, f"quantizer.decay must lie between 0 and 1, not {self.decay}")
         _require(0 <= self.revive_below < 1, f"quantizer.revive_below must lie in [0, 1), not {self.revive_below}")
 

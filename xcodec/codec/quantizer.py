@@ -136,39 +136,31 @@ class Codebook(nn.Module):
 
 
 class QuantizerLevel(nn.Module):
-    """A codebook, and the projections to its width and back when the codes are factorised."""
+    """One codebook, and its training pass."""
 
     def __init__(self, config: QuantizerConfig, seed: int) -> None:
         super().__init__()
-        code_width = config.code_width or config.width
-        self.project_in: nn.Module = nn.Identity()
-        self.project_out: nn.Module = nn.Identity()
-        if config.code_width is not None:
-            self.project_in = nn.Linear(config.width, code_width)
-            self.project_out = nn.Linear(code_width, config.width)
-        self.codebook = Codebook(config, code_width, seed)
+        self.codebook = Codebook(config, config.width, seed)
 
     def encode(self, residual: Tensor) -> Tensor:
         """[M, D] -> int64 [M]."""
-        return self.codebook.nearest(self.project_in(residual))
+        return self.codebook.nearest(residual)
 
     def decode(self, codes: Tensor) -> Tensor:
         """int64 [...] -> [..., D]."""
-        return self.project_out(F.embedding(codes, self.codebook.vectors))
+        return F.embedding(codes, self.codebook.vectors)
 
     def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Training pass on [M, D]: (quantised [M, D], codes [M], commitment [M]); updates the codebook once."""
-        points = self.project_in(residual)
         if self.training and self.codebook.updates == 0:
-            self.codebook.initialise(points.detach())
-        codes = self.codebook.nearest(points)
+            self.codebook.initialise(residual.detach())
+        codes = self.codebook.nearest(residual)
         # embedding() copies, so the update below cannot reach into this step's values
         chosen = F.embedding(codes, self.codebook.vectors)
         if self.training:
-            self.codebook.update(points.detach(), codes)
-        commitment = (points - chosen).square().mean(1)
-        straight_through = points + (chosen - points).detach()
-        return self.project_out(straight_through), codes, commitment
+            self.codebook.update(residual.detach(), codes)
+        commitment = (residual - chosen).square().mean(1)
+        return chosen, codes, commitment
 
 
 class ResidualVectorQuantizer(nn.Module):
@@ -217,12 +209,9 @@ class ResidualVectorQuantizer(nn.Module):
             in_use = (k < used).to(values.dtype)
             total = total + values * in_use[:, None]
             commitment = commitment + (distances * in_use / used).mean()
-            # Detached: otherwise the straight-through gradient of this level cancels the commitment of all later ones.
-            residual = residual - values.detach()
+            residual = residual - values
             codes.append(indices)
-        if self.config.code_width is None:
-            # Every level passed the gradient straight through; together they must pass it once, not K times.
-            total = points + (total - points).detach()
+        total = points + (total - points).detach()  # straight through, once for all levels
         return Quantized(
             values=total.view(batch, frames, -1).transpose(1, 2),  # (B, F, D) -> (B, D, F)
             codes=torch.stack([each.view(batch, frames) for each in codes], dim=1),

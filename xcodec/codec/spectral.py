@@ -28,6 +28,7 @@ from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
 from xcodec.codec.voice import Voice
+from xcodec.utils.spectra import mel_filters
 
 
 class ConvNeXtBlock(nn.Module):
@@ -80,9 +81,7 @@ def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
 
     Where bands are narrower than bins, some hold none, and stay empty.
     """
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = torch.from_numpy(mel_filter_bank(bins, bands, 0, sample_rate / 2, sample_rate, mel_scale="slaney"))
+    filters = mel_filters(2 * (bins - 1), bands, sample_rate)
     return (filters / filters.sum(0).clamp(min=TINY)).float()
 
 

@@ -1,4 +1,4 @@
-"""What to listen to: clips of a corpus, chosen by rule so that nobody picks them."""
+"""The clips of an evaluation: chosen from a corpus by rule, not by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clip:
 
     @property
     def text(self) -> str | None:
-        """What is said in it, if the whole recording is in it."""
+        """Its transcript, if the whole recording is in it."""
         return self.item.text if self.samples == self.item.samples else None
 
     @property
