@@ -421,7 +421,6 @@ def test_tensors_of_transformers_are_named_as_it_names_them(tmp_path: Path) -> N
     [
         ({"teacher": None}, "without a teacher"),
         ({"acoustic": "spectral"}, "spectral acoustic networks"),
-        (KINDS["factorised"] | {"acoustic": "dac"}, "codes of width 4"),
         ({"teacher": "whisper"}, "a Whisper teacher"),
         ({"semantic": SemanticConfig(TeacherConfig(TEACHERS["hubert"].architecture, layers=1))}, "layer 1"),
         ({"semantic": SemanticConfig(TeacherConfig(TEACHERS["hubert"].architecture, window=4))}, "windows of 4 s"),
