@@ -23,8 +23,8 @@ def neutral(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         if torch.is_autocast_enabled(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
-        if torch.get_default_device() != device:
-            stack.enter_context(device)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))  # PyTorch's own default, wherever the codec is
         if dtype is not torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
