@@ -260,8 +260,7 @@ def _measure(spec: str, clips: list[Clip]) -> dict[str, Cost]:
     for codec in codecs:
         encode, decode = [], []
         for clip in clips:
-            wav = audio.resample(clip.read()[None], clip.item.sample_rate, codec.sample_rate)[0]
-            coded = codec(wav)
+            coded = codec(clip.read(codec.sample_rate))
             if coded.bits is not None:
                 encode.append(clip.seconds / coded.encode_seconds)
                 decode.append(clip.seconds / coded.decode_seconds)
