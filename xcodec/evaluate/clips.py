@@ -71,7 +71,7 @@ class Choice:
     longest: float = 12.0
     """Seconds; of longer recordings, the middle is taken, whose transcript is then not known."""
     domain: str = "speech"
-    """That of recordings whose corpus does not tell one."""
+    """That of recordings whose corpus names none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest:
