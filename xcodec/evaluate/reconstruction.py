@@ -243,7 +243,7 @@ def measure(spec: str, clips: Sequence[Clip]) -> dict[str, Cost]:
         By label: `encode_speed` and `decode_speed` in seconds of audio per second, `load_seconds`, and `peak_mb`, the
         most memory that the process held while it worked, of which `base_mb` is Python with torch alone.
     """
-    (costs,) = side_by_side(_measure, [(spec, list(clips))], jobs=2)  # of which one gets the task, and the other none
+    (costs,) = side_by_side(_measure, [(spec, list(clips))], jobs=2)  # one task, so one other process
     return costs
 
 
