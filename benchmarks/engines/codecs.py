@@ -16,6 +16,7 @@ from torch import Tensor
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
 from xcodec.engine.engine import Codec
+from xcodec.evaluate.codecs import TransformersTokenizer
 
 REFERENCES = {
     "xcodec-mini exact": "EnCodec 24 kHz",
@@ -73,16 +74,10 @@ def _paper() -> list[Candidate]:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder, file_format="transformers")
         theirs = XcodecModel.from_pretrained(folder).eval().requires_grad_(False)  # or its operations cannot be counted
-    found = Candidate(
-        "X-Codec transformers",
-        16_000,
-        lambda wav: theirs.encode(wav, bandwidth=4.0).audio_codes,
-        lambda codes: theirs.decode(codes).audio_values,
-    )
     return [
         _ours("X-Codec exact", Codec(model)),
         _ours("X-Codec fast", Codec(model, "fast")),
-        found,
+        _theirs("X-Codec transformers", theirs),
     ]
 
 
@@ -100,16 +95,15 @@ def _ours(name: str, codec: Codec) -> Candidate:
     return Candidate(name, codec.sample_rate, codec.encode, codec.decode, codec)
 
 
+def _theirs(name: str, model: Any, bandwidth: float | None = None) -> Candidate:
+    tokenizer = TransformersTokenizer(model, name)
+    return Candidate(name, tokenizer.sample_rate, lambda wav: tokenizer.encode(wav, bandwidth), tokenizer.decode)
+
+
 def _encodec() -> Candidate:
     from transformers import EncodecConfig, EncodecModel
 
-    model = EncodecModel(EncodecConfig()).eval()
-    return Candidate(
-        "EnCodec 24 kHz",
-        24_000,
-        lambda wav: model.encode(wav, bandwidth=6.0),
-        lambda coded: model.decode(coded.audio_codes, coded.audio_scales).audio_values,
-    )
+    return _theirs("EnCodec 24 kHz", EncodecModel(EncodecConfig()), 6.0)
 
 
 def _dac() -> Candidate:
@@ -117,22 +111,10 @@ def _dac() -> Candidate:
 
     # As descript's model for 16 kHz.
     config = DacConfig(sampling_rate=16_000, downsampling_ratios=[2, 4, 5, 8], n_codebooks=12)
-    model = DacModel(config).eval()
-    return Candidate(
-        "DAC 16 kHz",
-        16_000,
-        lambda wav: model.encode(wav).audio_codes,
-        lambda codes: model.decode(audio_codes=codes).audio_values,
-    )
+    return _theirs("DAC 16 kHz", DacModel(config))
 
 
 def _mimi() -> Candidate:
     from transformers import MimiConfig, MimiModel
 
-    model = MimiModel(MimiConfig()).eval()
-    return Candidate(
-        "Mimi 24 kHz",
-        24_000,
-        lambda wav: model.encode(wav, num_quantizers=8).audio_codes,
-        lambda codes: model.decode(codes).audio_values,
-    )
+    return _theirs("Mimi 24 kHz", MimiModel(MimiConfig()), 1.1)

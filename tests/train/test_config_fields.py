@@ -107,7 +107,12 @@ def imported() -> XCodecConfig:
         codebook_size=1024,
         code_bits=10,
         acoustic=DacConfig(decoder_strides=(2, 4, 5, 8)),
-        architecture={"model_type": "hubert", "hidden_size": 768},
+        architecture={
+            "model_type": "hubert",
+            "hidden_size": 768,
+            "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+            "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+        },
     )
 
 

@@ -309,7 +309,7 @@ def _load(name: str) -> tuple[str, object]:
     if name.startswith("hf:"):
         from importlib.metadata import version
 
-        tokenizer = TransformersTokenizer(name.removeprefix("hf:"))
+        tokenizer = TransformersTokenizer.from_pretrained(name.removeprefix("hf:"))
         revision = getattr(tokenizer.model.config, "_commit_hash", None) or "local"
         return f"{short} ({revision}), transformers {version('transformers')}", tokenizer
     from xcodec.engine.engine import load
@@ -328,27 +328,41 @@ KINDS = ("encodec", "dac", "mimi", "xcodec")
 
 
 class TransformersTokenizer:
-    """A codec of `transformers`, by its name on the hub or its folder, as an `AudioTokenizer`.
+    """A codec of `transformers` as an `AudioTokenizer`.
 
     A clip is coded by itself, without padding, so that it has the same codes alone and in a batch.
 
+    Args:
+        model: an instance of one of `KINDS`.
+        name: for messages.
+
     Raises:
-        ValueError: nothing there, or no codec of a kind that is known here.
+        ValueError: a codec whose codes alone do not decode.
     """
 
-    def __init__(self, name: str) -> None:
+    @classmethod
+    def from_pretrained(cls, name: str) -> TransformersTokenizer:
+        """By its name on the hub, or its folder.
+
+        Raises:
+            ValueError: nothing there, or no codec of a kind that is known here.
+        """
         from transformers import AutoConfig, AutoModel
 
         try:
             config = AutoConfig.from_pretrained(name)
             if config.model_type not in KINDS:
                 raise ValueError(f"{name} is of type {config.model_type}; known are {', '.join(KINDS)}")
-            self.model: Any = AutoModel.from_pretrained(name).eval()
+            return cls(AutoModel.from_pretrained(name), name)
         except OSError as error:
             raise ValueError(
                 f"{name} is neither a folder nor in the hub's cache, and could not be fetched; "
                 f"get it with: hf download {name}"
             ) from error
+
+    def __init__(self, model: Any, name: str = "this model") -> None:
+        self.model = model.eval()
+        config = model.config
         self.kind = str(config.model_type)
         if self.kind == "encodec" and (config.normalize or config.chunk_length_s):
             raise ValueError(f"{name} sends a volume beside its codes, so codes alone do not decode; take a 24 kHz one")

@@ -7,13 +7,11 @@ signal has no SI-SDR, a codec may fail) is recorded as undefined with the reason
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,12 +25,14 @@ from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, of_length, open_codecs
 from xcodec.evaluate.journal import Journal, Record
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, described, make
-from xcodec.utils.parallel import WorkerDiedError, run_tasks
+from xcodec.utils.parallel import WorkerDiedError, run_tasks, side_by_side
 
 WER = "wer"
 """Among the names of metrics, the one that needs a recogniser and transcripts."""
 NOT_SPEECH = ("music", "sound")
 """Domains without words."""
+CODEC_ERRORS = (ValueError, ArithmeticError, RuntimeError, OSError)
+"""What a codec may raise for one clip, which must not end the evaluation of the others."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Evaluator:
         wav = audio.resample(own[np.newaxis], clip.item.sample_rate, codec.sample_rate)[0]
         try:
             coded = codec(wav)
-        except (ValueError, ArithmeticError, RuntimeError, OSError) as error:
+        except CODEC_ERRORS as error:
             (record,) = self.undefined(clip, [codec.label], f"{codec.label} failed: {described(error)}")
             return record
         decoded = audio.resample(coded.audio[np.newaxis], codec.sample_rate, RATE)[0]
@@ -243,9 +243,8 @@ def measure(spec: str, clips: Sequence[Clip]) -> dict[str, Cost]:
         By label: `encode_speed` and `decode_speed` in seconds of audio per second, `load_seconds`, and `peak_mb`, the
         most memory that the process held while it worked, of which `base_mb` is Python with torch alone.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(_measure, spec, list(clips)).result()
+    (costs,) = side_by_side(_measure, [(spec, list(clips))], jobs=2)  # one task, so one other process
+    return costs
 
 
 def _measure(spec: str, clips: list[Clip]) -> dict[str, Cost]:
@@ -260,8 +259,10 @@ def _measure(spec: str, clips: list[Clip]) -> dict[str, Cost]:
     for codec in codecs:
         encode, decode = [], []
         for clip in clips:
-            wav = audio.resample(clip.read()[None], clip.item.sample_rate, codec.sample_rate)[0]
-            coded = codec(wav)
+            try:
+                coded = codec(clip.read(codec.sample_rate))
+            except CODEC_ERRORS:
+                continue  # recorded as undefined already
             if coded.bits is not None:
                 encode.append(clip.seconds / coded.encode_seconds)
                 decode.append(clip.seconds / coded.decode_seconds)

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec import audio
 from xcodec.codec.model import XCodec
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
@@ -148,7 +147,7 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
         if row is None:
             coded = []
             for clip in clips:
-                coded.append(CodedClip(clip, *stages(codec, _at(clip, codec.sample_rate))))
+                coded.append(CodedClip(clip, *stages(codec, clip.read(codec.sample_rate))))
                 left -= 1
                 yield left
             row = examine(codec, coded, phones_of, settings)
@@ -258,7 +257,7 @@ class _Alignments:
             raise AlignmentError("no transcript")
         if clip.item.language not in (None, "en"):
             raise AlignmentError(f"the language is {clip.item.language}, the aligner's is en")
-        return self._aligner(_at(clip, RATE), clip.text)
+        return self._aligner(clip.read(RATE), clip.text)
 
 
 def _with_tokens(codec: object) -> Tokenizer:
@@ -266,10 +265,6 @@ def _with_tokens(codec: object) -> Tokenizer:
         label = getattr(codec, "label", codec)
         raise ValueError(f"{label} has no tokens; this is for codecs that a language model could use")
     return codec
-
-
-def _at(clip: Clip, rate: int) -> NDArray[np.float32]:
-    return audio.resample(clip.read()[np.newaxis], clip.item.sample_rate, rate)[0]
 
 
 def _digest(value: object) -> str:
@@ -378,7 +373,7 @@ def _sound_class(coded: Sequence[CodedClip]) -> Callable[[Clip], str | None]:
 
 
 def _stability(codec: Tokenizer, clips: Sequence[Clip]) -> Record:
-    some = [_at(clip, codec.sample_rate) for clip in clips[:: max(1, len(clips) // STABILITY_CLIPS)]]
+    some = [clip.read(codec.sample_rate) for clip in clips[:: max(1, len(clips) // STABILITY_CLIPS)]]
     found = stability(codec.encode, some[:STABILITY_CLIPS], codec.tokenizer.hop_length)
     return {name: asdict(each) for name, each in found.items()}
 

@@ -27,26 +27,26 @@ from xcodec.train.loop import Trainer, WeightAverage
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
 
-# What a language model in training sounds like: some clips held out, beside what it makes of their beginnings.
+# Audio examples of a language model in training: validation clips, and its continuations of their beginnings.
 
 CLIPS = 2
 
 
-def load_listener(codec: str | None, examples: Examples, say: Callable[[str], None]) -> Listener | None:
-    """A listener, or a word on why there is none."""
+def load_audio_examples(codec: str | None, examples: Examples, log: Callable[[str], None]) -> AudioExamples | None:
+    """Audio examples decoded by a codec, or a logged reason for having none."""
     try:
         loaded = XCodec.from_pretrained(codec)
     except CheckpointError as error:
-        say(f"validation will not be heard: {error}")
+        log(f"no audio examples of validation: {error}")
         return None
     if loaded.fingerprint.tokens != examples.model.codec.model_hash:
-        say(f"validation will not be heard: data.codec is {loaded.config.name}, but not the one that made the tokens")
+        log(f"no audio examples of validation: data.codec is {loaded.config.name}, not the one that made the tokens")
         return None
-    return Listener(loaded, examples)
+    return AudioExamples(loaded, examples)
 
 
-class Listener:
-    """The same clips every time."""
+class AudioExamples:
+    """Always the same clips."""
 
     def __init__(self, codec: XCodec, examples: Examples) -> None:
         self.codec = codec
@@ -54,7 +54,7 @@ class Listener:
         self.chosen = list(range(min(CLIPS, len(examples.clips))))
 
     def __call__(self, model: CodeLM) -> tuple[Tensor, Tensor]:
-        """The clips [n, 1, T] and what the model makes of them [n, 1, T], padded to the longest."""
+        """The clips [n, 1, T] and the model's continuations [n, 1, T], padded to the longest."""
         pairs = [self._pair(model, index) for index in self.chosen]
         longest = max(wav.shape[-1] for pair in pairs for wav in pair)
         padded = [[torch.nn.functional.pad(wav, (0, longest - wav.shape[-1])) for wav in pair] for pair in pairs]
@@ -159,7 +159,7 @@ class Objective(nn.Module):
 
 
 class TokenStatistics:
-    """How well each codebook's tokens were told since the last report."""
+    """Perplexity and accuracy of each codebook since the last report."""
 
     def __init__(self, codebooks: int) -> None:
         self.counts = torch.zeros(codebooks, 3)
@@ -210,7 +210,7 @@ class LMTrainer(Trainer[LMBatch]):
         self.trainable = dict(model.named_parameters())
         self.objective, self.optimizer = self.accelerator.prepare(Objective(model), self._adamw(model))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
-        self.listener: Listener | None = None
+        self.audio_examples: AudioExamples | None = None
 
     def _align(self, model: CodeLM) -> None:
         """Find out what each frame says, and let a model that continues recordings know how that is found out."""
@@ -268,7 +268,7 @@ class LMTrainer(Trainer[LMBatch]):
             f" {sum(each.numel() for each in self.trainable.values()) / 1e6:.1f} M weights"
         )
         if self.validation is not None and "tensorboard" in config.trackers and self.accelerator.is_main_process:
-            self.listener = load_listener(config.data.codec, self.validation, reporter.display.print)
+            self.audio_examples = load_audio_examples(config.data.codec, self.validation, reporter.display.print)
         self.objective.train()
         self.run_steps(reporter)
 
@@ -313,7 +313,7 @@ class LMTrainer(Trainer[LMBatch]):
 
     @torch.no_grad()
     def validate(self) -> Validation | None:
-        """Perplexity and accuracy of each codebook on clips held out, and some of them to hear. On every rank alike."""
+        """Perplexity and accuracy of each codebook on held-out clips, and audio examples. The same on every rank."""
         if self.validation is None:
             return None
         objective = self.accelerator.unwrap_model(self.objective)
@@ -326,14 +326,16 @@ class LMTrainer(Trainer[LMBatch]):
                 made = objective(batch)
                 totals.append(float(made["loss"]))
                 counted += made["counted"].cpu()
-            heard = self.listener(self.network) if self.listener is not None else (torch.zeros(0, 1, 1),) * 2
+            examples = (torch.zeros(0, 1, 1),) * 2
+            if self.audio_examples is not None:
+                examples = self.audio_examples(self.network)
         objective.train()
         values = {"valid/total": sum(totals) / len(totals)}
         for codebook, (nats, right, count) in enumerate(counted.tolist(), start=1):
             if count:
                 values[f"valid/perplexity/{codebook}"] = math.exp(min(nats / count, 50.0))
                 values[f"valid/accuracy/{codebook}"] = right / count
-        return Validation(values, *heard)
+        return Validation(values, *examples)
 
     def write_model(self, folder: Path) -> None:
         """The language model, in a folder of its own."""

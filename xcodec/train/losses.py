@@ -242,14 +242,12 @@ def _state_distance(ours: Tensor, theirs: Tensor) -> Tensor:
     return (ours - theirs).abs().mean() / spread.clamp(min=1e-3)
 
 
-# A pseudo-quadrature mirror filter bank: a waveform cut into equally wide sub-bands at a lower rate (Nguyen, 1994).
-#
-# The prototype is a Kaiser-windowed sinc; its cutoff is searched for once so that analysis and synthesis together are
-# nearly the identity, which is what makes no part of the spectrum count twice or not at all.
-
-
 class PQMF(nn.Module):
-    """Waveform [B, 1, T] to sub-bands [B, N, T / N] and back."""
+    """Pseudo-quadrature mirror filter bank: a waveform to equally wide sub-bands at a lower rate (Nguyen, 1994).
+
+    The prototype is a Kaiser-windowed sinc; its cutoff is searched for so that the bank's transpose nearly inverts it,
+    and so no part of the spectrum counts twice or not at all.
+    """
 
     def __init__(self, bands: int, taps: int = 96, beta: float = 9.0) -> None:
         """``taps`` must be even: the filters have one more."""
@@ -262,22 +260,12 @@ class PQMF(nn.Module):
         angle = (2 * band + 1) * math.pi / (2 * bands) * time
         shift = (-1.0) ** band * math.pi / 4
         self.analysis: Tensor
-        self.synthesis: Tensor
         # [N, 1, taps + 1]
         self.register_buffer("analysis", (2 * prototype * torch.cos(angle + shift))[:, None].float(), persistent=False)
-        self.register_buffer("synthesis", (2 * prototype * torch.cos(angle - shift))[:, None].float(), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, T] -> [B, N, ceil(T / N)]."""
         return F.conv1d(wav, self.analysis, stride=self.bands, padding=self.taps // 2)
-
-    def inverse(self, subbands: Tensor) -> Tensor:
-        """[B, N, T / N] -> [B, 1, T]."""
-        upsampled = subbands.new_zeros(*subbands.shape[:2], subbands.shape[2], self.bands)
-        upsampled[..., 0] = subbands * self.bands
-        # Each band is filtered by its own row, and the bands are added: a convolution from N channels to one.
-        filters = self.synthesis.transpose(0, 1)  # (N, 1, taps) -> (1, N, taps)
-        return F.conv1d(upsampled.flatten(2), filters, padding=self.taps // 2)
 
 
 def _prototype(bands: int, taps: int, beta: float) -> Tensor:
