@@ -22,7 +22,7 @@ def speech(comparison: Comparison) -> Iterator[str]:
     folder = comparison.scores / "speech"
     if not folder.exists():
         return
-    yield "| audio | WER % [95 %] | capped | seen speakers | unseen speaker | speaker similarity | DNSMOS | utterances |"
+    yield "| audio | WER % [95 %] | capped | seen speakers | unseen speaker | similarity | DNSMOS | utterances |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = {"original": ["original"]}
     for what, own in SPEECH_KINDS.items():
