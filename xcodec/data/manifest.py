@@ -30,6 +30,7 @@ import numpy as np
 import soundfile
 
 from xcodec import audio
+from xcodec.audio.decoding import open_audio
 from xcodec.utils.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -257,9 +258,12 @@ def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Audi
             yield AudioItem(path, rate, samples, domain=domain, source=sys.intern(str(path.parent)))
 
 
-def read_header(path: Path) -> tuple[int, int]:
-    """Sample rate and number of samples of a file, as it states them if it does."""
-    found = audio.info(path, believe=True)
+def read_header(path: Path, exact: bool = False) -> tuple[int, int]:
+    """Sample rate and number of samples of a file, as it states them, unless they are to be `exact`."""
+    with open_audio(path, needed=0) as source:
+        if source.samples is not None and not exact:
+            return source.sample_rate, source.samples
+    found = audio.info(path)
     return found.sample_rate, found.samples
 
 
