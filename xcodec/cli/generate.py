@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -62,7 +62,13 @@ def speech(
         raise GenerateError("--prompt-text says what is said in --prompt, which is not given")
     words = _text(text, text_file)
     sampling = _sampling(temperature, top_k, top_p)
-    options = {"sampling": sampling, "seed": seed, "samples": samples, "guidance": guidance, "speed": speed}
+    options: dict[str, Any] = {
+        "sampling": sampling,
+        "seed": seed,
+        "samples": samples,
+        "guidance": guidance,
+        "speed": speed,
+    }
     SpeechOptions(**options)  # what cannot be is said before anything is loaded
     tts = TextToSpeech(model, codec, engine)
     _write(out, tts.sample_rate, tts.stream(words, prompt, prompt_text, **options), quiet)

@@ -296,7 +296,7 @@ def nar_input(
     Args:
         vocabulary: of the model.
         text: indices of symbols; none where it is aligned.
-        prompt: codes [K, F] of the voice, all codebooks.
+        prompt: codes [K, F] of the speaker, all codebooks.
         codes: [K, F] of which the first ``level`` codebooks count.
         level: the codebook to be predicted, from 1 on.
         given: so many of the first frames are known in all codebooks, and no targets.

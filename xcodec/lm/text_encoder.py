@@ -1,10 +1,10 @@
 """Text encoder, length regulator and duration model, for text that is aligned with the frames of the codes.
 
-VALL-E puts the text before the codes and lets attention find out what is being said; a small model on a few hours of
-speech does not learn that. With aligned text (`TextConfig.aligned`) clips are aligned with their texts before training
-(`alignment.py`), each frame is given the encoder's state of its own symbol, and a duration model is learnt beside. That
-is FastSpeech's length regulator (arXiv 1905.09263, section 3.2) in front of VALL-E's two stages; ELLA-V (arXiv
-2401.07333) and RALL-E (arXiv 2404.03204) align phonemes and codes for the same reason.
+VALL-E puts the text before the codes and lets attention find out which symbol a frame belongs to; a small model on a
+few hours of speech does not learn that. With aligned text (`TextConfig.aligned`) clips are aligned with their texts
+before training (`alignment.py`), each frame is given the encoder's state of its own symbol, and a duration model is
+learnt beside. That is FastSpeech's length regulator (arXiv 1905.09263, section 3.2) in front of VALL-E's two stages;
+ELLA-V (arXiv 2401.07333) and RALL-E (arXiv 2404.03204) align phonemes and codes for the same reason.
 
 Shapes: B rows, T symbols (with those for the silence before and after), F frames, L positions, D channels.
 """
@@ -168,10 +168,10 @@ class DurationModel(nn.Module):
             text: int64 [B, T].
             durations: [B, T], frames.
         """
-        asked = (text != PAD) & (text != NOTHING)
-        if not bool(asked.any()):
+        present = (text != PAD) & (text != NOTHING)
+        if not bool(present.any()):
             return self(states).sum() * 0  # each weight needs a gradient on each rank
-        return F.poisson_nll_loss(self(states)[asked], durations[asked], log_input=False, full=True)
+        return F.poisson_nll_loss(self(states)[present], durations[present], log_input=False, full=True)
 
 
 def round_durations(durations: Tensor) -> NDArray[np.int64]:

@@ -140,8 +140,8 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config, causal, levels) for _ in range(config.layers))
         self.norm = RMSNorm(config.width, levels)
         half = config.width // config.heads // 2
-        speeds = ROPE_THETA ** (-torch.arange(half) / half)
-        self.register_buffer("speeds", speeds, persistent=False)
+        frequencies = ROPE_THETA ** (-torch.arange(half) / half)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and "norm" not in name:
                 # What is added up over the layers starts smaller, so that the sum keeps its size (GPT-2).
@@ -166,8 +166,8 @@ class Transformer(nn.Module):
         """
         start = cache.length if cache is not None else 0
         positions = torch.arange(start, start + x.shape[1], device=x.device)
-        turns = positions[:, None].float() * self.speeds  # type: ignore[operator]
-        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [L, D/H/2] each
+        phases = positions[:, None].float() * self.frequencies  # type: ignore[operator]
+        angles = (phases.cos().to(x.dtype), phases.sin().to(x.dtype))  # [L, D/H/2] each
         mask = None if present is None else present[:, None, None, :]  # (B, L) -> (B, H, L, L) by broadcast
         for number, layer in enumerate(self.layers):
             x = layer(x, level, angles, mask, cache, number)
@@ -177,6 +177,6 @@ class Transformer(nn.Module):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + half) of [B, H, L, D/H] by the angles of their positions."""
+    """Rotate the pairs (i, i + half) of [B, H, L, D/H] by the angles of their positions."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
