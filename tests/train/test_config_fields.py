@@ -32,7 +32,7 @@ Field = tuple[str, str]
 """The names of a class and of its field."""
 
 NOT_SET = {
-    "CodecFacts": "read from a token table",
+    "CodecSpec": "read from a token table",
     "Durations": "measured on a token table",
     "LMConfig.codec": "read from a token table",
     "LMConfig.durations": "measured on a token table",
