@@ -30,7 +30,6 @@ import numpy as np
 import soundfile
 
 from xcodec import audio
-from xcodec.audio.decoding import open_audio
 from xcodec.utils.errors import one_line
 
 logger = logging.getLogger(__name__)
