@@ -32,6 +32,8 @@ from speak import rows as synthetic_rows
 console = Console()
 SYNTHETIC = "synthetic"
 """Names all synthetic speech for `--only`."""
+MANIFEST_EVERY = 100
+"""Spoken sentences, so that training can start on what is there while the voices speak."""
 
 
 def main(
@@ -62,15 +64,17 @@ def main(
             with Journal(out / "journal.jsonl") as journal:
                 clips = find_clips([sources[package] for package in sources if package in wanted], out, debs)
                 convert_missing(clips, out, journal, workers)
-                # Training can start on what is there while the voices speak.
                 rows = update(out, wanted, describe(clips, journal, "eval" if evaluation else None))
         if any(hours.values()):
             with Journal(out / "journal-synthetic.jsonl") as spoken:
                 folders = {name: unpack(name, debs, out / "unpacked") for name in SENTENCE_PACKAGES}
                 tables = unpack_npm("kokoro-js", debs, out / "unpacked") / "voices" if kokoro_hours else out
                 lines = plan(sentences(folders), hours)
-                speak(lines, out, tables, spoken, workers, console)
-                rows = update(out, {f"{SYNTHETIC}-{engine}" for engine in hours}, synthetic_rows(lines, spoken))
+                described = {f"{SYNTHETIC}-{engine}" for engine in hours}
+                for said in speak(lines, out, tables, spoken, workers, console):
+                    if said % MANIFEST_EVERY == 0:
+                        update(out, described, synthetic_rows(lines, spoken))
+                rows = update(out, described, synthetic_rows(lines, spoken))
     except OSError as error:
         raise SystemExit(f"error: {error}") from None
     print_tables(console, rows)

@@ -94,8 +94,10 @@ def _turns(cast: list[str]) -> Iterator[str]:
         yield from (speaker for speaker in cast if turn % 4 == 0 or speaker not in voices.HELD_OUT_VOICES)
 
 
-def speak(lines: list[Line], out: Path, tables: Path, journal: Journal, workers: int, console: Console) -> None:
-    """Say the lines that are not there yet, in order, in several processes."""
+def speak(
+    lines: list[Line], out: Path, tables: Path, journal: Journal, workers: int, console: Console
+) -> Iterator[int]:
+    """Say the lines that are not there yet, in order, in several processes; yields how many it has said so far."""
     missing = [line for line in lines if line.target not in journal.done or not (out / line.target).exists()]
     if not missing:
         return
@@ -108,13 +110,14 @@ def speak(lines: list[Line], out: Path, tables: Path, journal: Journal, workers:
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker) as pool,
     ):
         task = progress.add_task("", total=len(lines), completed=len(lines) - len(missing))
-        waiting = iter(missing)
+        waiting, count = iter(missing), itertools.count(1)
         running = {pool.submit(_say, line, out, tables): line for line in itertools.islice(waiting, 2 * workers)}
         try:
             while running:
                 for job in wait(running, return_when=FIRST_COMPLETED).done:
                     journal.add(running.pop(job).target, asdict(job.result()))
                     progress.advance(task)
+                    yield next(count)
                     if line := next(waiting, None):
                         running[pool.submit(_say, line, out, tables)] = line
         except BaseException:
