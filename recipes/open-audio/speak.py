@@ -58,14 +58,18 @@ class Line:
 def plan(sentences: list[str], hours: dict[str, float]) -> list[Line]:
     """Share out sentences among the voices of each engine, so that any beginning of the plan is balanced.
 
-    Asking for more hours keeps the lines that there were.
+    Asking for more hours keeps the lines that there were, in another order.
     """
     casts = {
         "kokoro": [f"kokoro-{name}" for name in voices.KOKORO_VOICES],
         "piper": ["piper-joe"],
         "flite": [f"flite-{name}" for name in voices.FLITE_VOICES],
     }
-    return [line for engine, total in hours.items() for line in _take(sentences, engine, casts[engine], total)]
+    shares = []
+    for engine, total in hours.items():
+        lines = list(_take(sentences, engine, casts[engine], total))
+        shares += [(place / len(lines), line) for place, line in enumerate(lines)]
+    return [line for _, line in sorted(shares, key=lambda share: share[0])]
 
 
 def _take(sentences: list[str], engine: str, cast: list[str], hours: float) -> Iterator[Line]:

@@ -129,6 +129,8 @@ def test_any_beginning_of_the_plan_is_balanced_and_more_hours_keep_it(recipe: Ca
     assert {line.split for line in kokoro if line.speaker == "kokoro-bf_emma"} == {"test"}
     assert len(kokoro) > len(sentences), "then the sentences come again, in another order"
     assert speak.plan(sentences, {"kokoro": 1.5})[: len(kokoro)] == kokoro
+    engines = Counter(line.source for line in lines[: len(lines) // 10])
+    assert engines["synthetic-kokoro"] == pytest.approx(len(kokoro) / 10, rel=0.1)
 
 
 def test_kokoro_has_its_own_spelling_of_american_and_british(recipe: Callable) -> None:
