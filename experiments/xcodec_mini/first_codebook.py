@@ -141,7 +141,7 @@ def prepare(
     speech = [row for row in rows if row["domain"] == "speech" and row["split"] == "train" and row["seconds"] > 1]
     chosen = []
     for english in (True, False):
-        group = [row for row in speech if (row["source"] == "synthetic-kokoro") == english]
+        group = [row for row in speech if row["source"].startswith("synthetic") == english]
         seconds = 0.0
         for index in rng.permutation(len(group)):
             if seconds < hours / 2 * 3600:
@@ -155,7 +155,7 @@ def prepare(
         samples = audio.read(corpus / row["path"], RATE)[0][0]
         features = extract(samples)
         phones = torch.full((len(features[0]),), -1)
-        if row["source"] == "synthetic-kokoro" and aligned < phone_hours * 3600:
+        if row["source"].startswith("synthetic") and aligned < phone_hours * 3600:
             aligned += row["seconds"]
             phones = label(samples, row["text"], len(phones))
         for part, values in zip(parts, (*features, phones), strict=True):

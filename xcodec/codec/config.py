@@ -42,6 +42,21 @@ class DacConfig:
 
 
 @dataclass(frozen=True)
+class VocoderConfig:
+    """A network that gives decoded magnitudes their phases (vocoder.py)."""
+
+    width: int = 256
+    """Channels inside its blocks."""
+    layers: int = 6
+    expansion: int = 3
+    """Inner width of a block over its outer width."""
+    lookahead: int = 3
+    """Frames after its own, of the seven, that each block sees; 3 is as many as before."""
+    excitation: bool = True
+    """It corrects the phases of pulses and noise. Without, it has to find them alone."""
+
+
+@dataclass(frozen=True)
 class SpectralConfig:
     """Acoustic halves that run at frame rate: ConvNeXt on spectrograms, tens of times cheaper on a CPU."""
 

@@ -35,9 +35,10 @@ class ConvNeXtBlock(nn.Module):
 
     KERNEL = 7
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int, expansion: int, lookahead: int = KERNEL // 2) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, self.KERNEL, padding=self.KERNEL // 2, groups=width)
+        self.lookahead = lookahead
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, expansion * width)
         self.contract = nn.Linear(expansion * width, width)
@@ -46,10 +47,9 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, F, C] -> [B, F, C]."""
         # As an image of F × 1 pixels: where channels come last, its gradient is five times as fast.
-        y = x.transpose(1, 2)[..., None]  # (B, F, C) -> (B, C, F, 1)
-        y = F.conv2d(
-            y, self.depthwise.weight[..., None], self.depthwise.bias, padding=(self.KERNEL // 2, 0), groups=y.shape[1]
-        )
+        y = F.pad(x, (0, 0, self.KERNEL - 1 - self.lookahead, self.lookahead))
+        y = y.transpose(1, 2)[..., None]  # (B, F, C) -> (B, C, F, 1)
+        y = F.conv2d(y, self.depthwise.weight[..., None], self.depthwise.bias, groups=y.shape[1])
         y = y[..., 0].transpose(1, 2)  # (B, C, F, 1) -> (B, F, C)
         return x + self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
 
@@ -59,11 +59,13 @@ class Backbone(nn.Module):
 
     KERNEL = 3
 
-    def __init__(self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int) -> None:
+    def __init__(
+        self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int, lookahead: int = 3
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv1d(channels_in, width, self.KERNEL, padding=self.KERNEL // 2)
         self.norm = nn.LayerNorm(width)
-        self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion, lookahead) for _ in range(layers)))
         self.last_norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, channels_out)
         nn.init.zeros_(self.project.weight)

@@ -19,6 +19,7 @@ from xcodec.codec.config import ConfigError, TeacherConfig
 from xcodec.codec.model import CodecOutput
 from xcodec.codec.semantic import Teacher, WhisperStates
 from xcodec.codec.spectrogram import Spectrogram
+from xcodec.codec.vocoder import Spectra
 from xcodec.train.config import LossWeights, SpectraConfig
 from xcodec.train.discriminators import Verdict
 from xcodec.train.init import load_teacher
@@ -157,6 +158,8 @@ LOG_FLOOR = 1e-4
 COMPRESSION = 0.5
 """Exponent of the magnitudes in the complex loss."""
 SUBBANDS = 6
+PHASE_WEIGHT_LIMIT = 1.4
+"""Largest weight of a bin's phase, before weights are scaled to a mean of one."""
 
 
 @dataclass
@@ -220,6 +223,58 @@ def compressed_complex_distance(output: Spectrum, target: Spectrum) -> Tensor:
     real = (output.real * output_gain - target.real * target_gain).abs().mean()
     imaginary = (output.imaginary * output_gain - target.imaginary * target_gain).abs().mean()
     return real + imaginary
+
+
+def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
+    """L1 between log magnitudes of complex spectra [B, N, bins]."""
+    return (_power(output).log() - _power(target).log()).abs().mean() / 2
+
+
+def phase_distance(output: Spectra, target: Spectra) -> Tensor:
+    """How far phases, their differences from window to window and those from bin to bin are from the target's.
+
+    These are the three phase losses of APNet (arXiv 2211.15974), but between points on the unit circle rather than
+    angles: 2 |sin(Δ/2)| in place of |Δ|, which needs no unwrapping, and has a gradient that vanishes where the phases
+    are opposite. Loud bins count more than quiet ones.
+    """
+    ours, theirs = _direction(output), _direction(target)
+    weight = _power(target).pow(0.15).clamp(max=PHASE_WEIGHT_LIMIT)
+    weight = weight / weight.mean()
+    return (
+        (weight * _apart(ours, theirs)).mean()
+        + (weight[:, 1:] * _apart(_turn(ours, 1), _turn(theirs, 1))).mean()
+        + (weight[..., 1:] * _apart(_turn(ours, 2), _turn(theirs, 2))).mean()
+    )
+
+
+def consistency_distance(output: Spectra, audio_spectra: Spectra) -> Tensor:
+    """L1 between spectra and those of the waveform that was made of them: windows that overlap should agree."""
+    return (output.real - audio_spectra.real).abs().mean() + (output.imaginary - audio_spectra.imaginary).abs().mean()
+
+
+def _power(spectra: Spectra) -> Tensor:
+    return (spectra.real.square() + spectra.imaginary.square()).clamp(min=LOG_FLOOR**2)
+
+
+def _direction(spectra: Spectra) -> Spectra:
+    size = (spectra.real.square() + spectra.imaginary.square() + MAGNITUDE_FLOOR).sqrt()
+    return Spectra(spectra.real / size, spectra.imaginary / size)
+
+
+def _turn(direction: Spectra, dim: int) -> Spectra:
+    """From one window (1) or bin (2) to the next, as a point on the unit circle."""
+    count = direction.real.shape[dim] - 1
+    here = Spectra(*(part.narrow(dim, 0, count) for part in direction))
+    next_ = Spectra(*(part.narrow(dim, 1, count) for part in direction))
+    return Spectra(
+        next_.real * here.real + next_.imaginary * here.imaginary,
+        next_.imaginary * here.real - next_.real * here.imaginary,
+    )
+
+
+def _apart(ours: Spectra, theirs: Spectra) -> Tensor:
+    square = (ours.real - theirs.real).square() + (ours.imaginary - theirs.imaginary).square()
+    return (square + MAGNITUDE_FLOOR).sqrt()
 
 
 def semantic_cosine_distance(output: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""Complex spectra from magnitudes: a network that corrects the phases of pulses and noise.
+
+Where there is a voice, the phases of a pulse train at its pitch are nearly right (voice.py says why); what is missing
+is what the mouth does to them, and how the voice moves. Elsewhere those of noise will do. So a network is shown both
+the magnitudes and the phases of such an excitation, and says by how much to turn each bin, and by how much to change
+its level. It starts by changing nothing, which is a vocoder already. (FreeV, arXiv 2406.08196, lets a network begin with
+the magnitudes that a mel spectrogram implies; APNet, arXiv 2211.15974, lets one predict phases.)
+
+    compressed magnitudes ─┬─ pitch ── pulses and noise ── phases ─┬─────────────────────────┬─ × ── waveform
+                           └─ mel bands, low bins ─────────────────┴─ ConvNeXt ── turn, gain ─┘
+
+There is no search and no loop: everything is computed once, and a frame of codes at a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import VocoderConfig
+from .spectrogram import TINY, Spectrogram
+from .voice import Voice
+
+LOW_HERTZ = 2000.0
+"""Bins below it are shown to the network one by one: they resolve harmonics, which tell the pitch exactly."""
+EXCITED_HERTZ = 4000.0
+"""Bins below which the network is shown the excitation's phases. Above, it turns by what magnitudes ask for."""
+NOISE_SEED = 0
+
+
+class Spectra(NamedTuple):
+    """Complex spectra as real and imaginary parts, which any export format knows."""
+
+    real: Tensor
+    """[B, N, bins]."""
+    imaginary: Tensor
+    """[B, N, bins]."""
+
+
+class Vocoder(nn.Module):
+    """Compressed magnitudes [B, N, bins] -> complex spectra, and a waveform."""
+
+    def __init__(
+        self, config: VocoderConfig, spectrogram: Spectrogram, bands: Tensor, per_frame: int, rate: int
+    ) -> None:
+        """For ``per_frame`` windows of the spectrogram at a time; ``bands`` are mel filters [bins, bands]."""
+        super().__init__()
+        from .spectral import Backbone
+
+        self.config = config
+        self.spectrogram = spectrogram
+        self.per_frame = per_frame
+        bins, hertz = spectrogram.bins, rate / spectrogram.size
+        self.low = min(bins, round(LOW_HERTZ / hertz))
+        self.excited = min(bins, round(EXCITED_HERTZ / hertz))
+        self.bands: Tensor
+        self.register_buffer("bands", bands, persistent=False)
+        self.voice = Voice(rate, spectrogram.hop, spectrogram.size)
+        self.noise: Tensor
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        # As long as a block of pulses, so that audio decoded in pieces that begin with a block has the same.
+        noise = torch.randn(self.voice.block * spectrogram.hop, generator=generator)
+        self.register_buffer("noise", noise, persistent=False)
+        shown = bands.shape[1] + self.low + 2 * (self.excited if config.excitation else 0)
+        self.backbone = Backbone(
+            per_frame * shown, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
+        )
+
+    def forward(self, compressed: Tensor) -> Spectra:
+        """[B, N, bins], N a multiple of ``per_frame`` -> spectra of the same shape."""
+        batch, windows, bins = compressed.shape
+        shown = [compressed @ self.bands, compressed[..., : self.low]]
+        start = self.excite(compressed)
+        if self.config.excitation:
+            shown += [part[..., : self.excited] for part in start]
+        frames = torch.cat(shown, 2).reshape(batch, windows // self.per_frame, -1)
+        gain, real, imaginary = self.backbone(frames).reshape(batch, windows, 3, bins).unbind(2)
+        real = real + 1
+        scale = self.spectrogram.expand(compressed) * gain.clamp(max=3).exp()
+        scale = scale / (real.square() + imaginary.square() + TINY).sqrt()
+        return Spectra(
+            scale * (start.real * real - start.imaginary * imaginary),
+            scale * (start.real * imaginary + start.imaginary * real),
+        )
+
+    @torch.no_grad()
+    def excite(self, compressed: Tensor) -> Spectra:
+        """Phases to start from, as spectra of magnitude one: pulses where there is a voice, elsewhere noise."""
+        if not self.config.excitation:
+            ones = torch.ones_like(compressed)
+            ones[..., 1::2] = -1  # an impulse in the middle of each window
+            return Spectra(ones, torch.zeros_like(ones))
+        magnitudes = self.spectrogram.expand(compressed)
+        period, strength = self.voice.periods(magnitudes)
+        samples = compressed.shape[1] * self.spectrogram.hop
+
+        def per_sample(values: Tensor) -> Tensor:  # [B, N] -> [B, N × hop]
+            stretched = F.interpolate(values[:, None], scale_factor=float(self.spectrogram.hop), mode="linear")
+            return stretched.squeeze(1)
+
+        voiced = per_sample(self.voice.voiced(strength).to(compressed.dtype))
+        noise = self.noise.repeat(-(-samples // len(self.noise)))[:samples]
+        # A pulse of height √period has the power of noise of variance one.
+        pulses = self.voice.pulses(period).squeeze(1) * per_sample(period).sqrt()
+        spectrum = self.spectrogram.transform(voiced * pulses + (1 - voiced) * noise)
+        size = (spectrum.real.square() + spectrum.imag.square() + TINY).sqrt()
+        return Spectra(spectrum.real / size, spectrum.imag / size)
+
+    def to_audio(self, spectra: Spectra) -> Tensor:
+        """-> [B, 1, N × hop]."""
+        return self.spectrogram.invert(torch.complex(*spectra))[:, None]
