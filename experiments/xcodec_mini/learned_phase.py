@@ -23,10 +23,16 @@ from xcodec import audio
 from xcodec.codec.config import VocoderConfig
 from xcodec.codec.spectral import mel_bands
 from xcodec.codec.spectrogram import Spectrogram
-from xcodec.codec.vocoder import Spectra, Vocoder
+from xcodec.codec.vocoder import Vocoder
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops
 from xcodec.train.config import LossWeights, SpectraConfig
-from xcodec.train.losses import ReconstructionLosses, consistency_distance, log_amplitude_distance, phase_distance
+from xcodec.train.losses import (
+    ReconstructionLosses,
+    consistency_distance,
+    log_amplitude_distance,
+    phase_distance,
+    spectra_of,
+)
 
 RATE, WINDOW_HOP = 16_000, 160
 CROP_SECONDS, BATCH = 0.64, 16
@@ -120,19 +126,13 @@ def vocoder_losses(network: Vocoder, mel: ReconstructionLosses, wav: Tensor) -> 
     spectrogram = network.spectrogram
     spectra = network(spectrogram.analyse(wav))
     made = network.to_audio(spectra)
-    true, again = (spectrum_of(spectrogram, each) for each in (wav, made))
+    true, again = (spectra_of(spectrogram, each) for each in (wav, made))
     return {
         **mel(made, wav),
         "amplitude": log_amplitude_distance(spectra, true),
         "phase": phase_distance(spectra, true),
         "consistency": consistency_distance(spectra, again),
     }
-
-
-def spectrum_of(spectrogram: Spectrogram, wav: Tensor) -> Spectra:
-    """[B, 1, T] -> its spectra."""
-    spectrum = spectrogram.transform(wav[:, 0])
-    return Spectra(spectrum.real, spectrum.imag)
 
 
 def judge(network: Vocoder, clips: list[np.ndarray]) -> dict[str, float]:

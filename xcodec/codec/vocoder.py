@@ -3,8 +3,8 @@
 Where there is a voice, the phases of a pulse train at its pitch are nearly right (voice.py says why); what is missing
 is what the mouth does to them, and how the voice moves. Elsewhere those of noise will do. So a network is shown both
 the magnitudes and the phases of such an excitation, and says by how much to turn each bin, and by how much to change
-its level. It starts by changing nothing, which is a vocoder already. (FreeV, arXiv 2406.08196, lets a network begin with
-the magnitudes that a mel spectrogram implies; APNet, arXiv 2211.15974, lets one predict phases.)
+its level. It starts by changing nothing, which is a vocoder already. (FreeV, arXiv 2406.08196, lets a network begin
+with the magnitudes that a mel spectrogram implies; APNet, arXiv 2211.15974, lets one predict phases.)
 
     compressed magnitudes ─┬─ pitch ── pulses and noise ── phases ─┬─────────────────────────┬─ × ── waveform
                            └─ mel bands, low bins ─────────────────┴─ ConvNeXt ── turn, gain ─┘
@@ -20,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import VocoderConfig
-from .spectrogram import TINY, Spectrogram
-from .voice import Voice
+from xcodec.codec.config import VocoderConfig
+from xcodec.codec.receptive_field import context_frames
+from xcodec.codec.convnext import Backbone
+from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
+from xcodec.codec.voice import Voice
 
 LOW_HERTZ = 2000.0
 """Bins below it are shown to the network one by one: they resolve harmonics, which tell the pitch exactly."""
@@ -48,8 +50,6 @@ class Vocoder(nn.Module):
     ) -> None:
         """For ``per_frame`` windows of the spectrogram at a time; ``bands`` are mel filters [bins, bands]."""
         super().__init__()
-        from .spectral import Backbone
-
         self.config = config
         self.spectrogram = spectrogram
         self.per_frame = per_frame
@@ -68,6 +68,15 @@ class Vocoder(nn.Module):
         self.backbone = Backbone(
             per_frame * shown, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
         )
+        # A sample is made of windows up to two hops away, each turned by frames around it, which are shown an excitation
+        # whose windows reach as far, and whose pitch depends on more.
+        self.context_windows = OVERLAP // 2 + per_frame * context_frames(self.backbone)
+        """Windows on either side of one that its audio depends on."""
+        self.align_windows = per_frame
+        """Where audio is made in pieces, each must begin with a multiple of so many windows."""
+        if config.excitation:
+            self.context_windows += OVERLAP - 1 + self.voice.context
+            self.align_windows = self.voice.block
 
     def forward(self, compressed: Tensor) -> Spectra:
         """[B, N, bins], N a multiple of ``per_frame`` -> spectra of the same shape."""

@@ -61,7 +61,8 @@ class CodecTrainer(Run[CropBatch]):
         ear, decoder = None, codec.acoustic_decoder
         if config.losses.heard and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
             ear = Ear(config.heard_by, decoder.spectrogram, codec.sample_rate)
-        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, ear)
+        spectrogram = decoder.spectrogram if isinstance(decoder, SpectralDecoder) else None
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, ear, spectrogram)
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)

@@ -119,6 +119,12 @@ class LossWeights:
     """L1 between compressed magnitudes, of a spectral decoder: the one loss that needs no phases, and so no audio."""
     heard: float = 0.0
     """L1 between what ``ear`` hears in the decoder's spectra and in the true ones, of a spectral decoder."""
+    amplitude: float = 0.0
+    """L1 between log magnitudes of a vocoder's spectra and the true ones."""
+    phase: float = 0.0
+    """Of a vocoder's spectra: phases, and how they turn from window to window and from bin to bin."""
+    consistency: float = 0.0
+    """L1 between a vocoder's spectra and those of the waveform made of them."""
     waveform: float = 0.0
     """L1 between waveforms."""
     mel: float = 0.0

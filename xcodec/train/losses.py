@@ -225,6 +225,12 @@ def compressed_complex_distance(output: Spectrum, target: Spectrum) -> Tensor:
     return real + imaginary
 
 
+def spectra_of(spectrogram: Spectrogram, wav: Tensor) -> Spectra:
+    """Of a waveform [B, 1, T]: [B, N, bins]."""
+    spectrum = spectrogram.transform(wav[:, 0])
+    return Spectra(spectrum.real, spectrum.imag)
+
+
 def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
     """L1 between log magnitudes of complex spectra [B, N, bins]."""
     return (_power(output).log() - _power(target).log()).abs().mean() / 2
@@ -319,9 +325,18 @@ def adversarial_losses(weights: LossWeights, real: Sequence[Verdict], fake: Sequ
 class CodecLosses(nn.Module):
     """All losses of the codec that need no discriminator, each under the name of its weight."""
 
-    def __init__(self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int, ear: Ear | None = None) -> None:
+    def __init__(
+        self,
+        weights: LossWeights,
+        spectra: SpectraConfig,
+        sample_rate: int,
+        ear: Ear | None = None,
+        spectrogram: Spectrogram | None = None,
+    ) -> None:
         super().__init__()
         self.weights = weights
+        self.spectrogram = spectrogram
+        """That of a spectral decoder, whose complex spectra are judged."""
         self.ear = ear
         """Of the loss ``heard``."""
         self.reconstruction = ReconstructionLosses(weights, spectra, sample_rate)
@@ -330,7 +345,8 @@ class CodecLosses(nn.Module):
     def hear_audio(self) -> bool:
         """Whether any of them listens to the waveform."""
         weights = self.weights
-        return any((weights.waveform, weights.mel, weights.complex, weights.stft, weights.subband_stft))
+        of_waveforms = (weights.waveform, weights.mel, weights.complex, weights.stft, weights.subband_stft)
+        return any((*of_waveforms, weights.phase, weights.amplitude, weights.consistency))
 
     def forward(self, output: CodecOutput, clips: Tensor) -> dict[str, Tensor]:
         """One scalar for each loss that has a weight and applies, of a pass over clips [B, 1, T]."""
@@ -340,6 +356,8 @@ class CodecLosses(nn.Module):
             losses |= self.reconstruction(output.audio.float(), clips)
         if weights.spectra and output.spectra is not None and output.true_spectra is not None:
             losses["spectra"] = F.l1_loss(output.spectra.float(), output.true_spectra)
+        if output.complex_spectra is not None and output.audio is not None and self.spectrogram is not None:
+            losses |= self._complex_losses(output.complex_spectra, output.audio.float(), clips)
         if self.ear is not None and output.spectra is not None and output.true_spectra is not None:
             losses["heard"] = self.ear(output.spectra, output.true_spectra)
         if output.semantic is not None and output.teacher is not None:
@@ -349,6 +367,18 @@ class CodecLosses(nn.Module):
                 losses["semantic_cosine"] = semantic_cosine_distance(output.semantic.float(), output.teacher)
         if output.codes is not None and weights.commitment:
             losses["commitment"] = output.commitment
+        return losses
+
+    def _complex_losses(self, spectra: Spectra, audio: Tensor, clips: Tensor) -> dict[str, Tensor]:
+        assert self.spectrogram is not None
+        weights, losses = self.weights, {}
+        target = spectra_of(self.spectrogram, clips)
+        if weights.amplitude:
+            losses["amplitude"] = log_amplitude_distance(spectra, target)
+        if weights.phase:
+            losses["phase"] = phase_distance(spectra, target)
+        if weights.consistency:
+            losses["consistency"] = consistency_distance(spectra, spectra_of(self.spectrogram, audio))
         return losses
 
     def weighted(self, losses: dict[str, Tensor]) -> Tensor:
