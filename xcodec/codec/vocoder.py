@@ -68,8 +68,8 @@ class Vocoder(nn.Module):
         self.backbone = Backbone(
             per_frame * shown, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
         )
-        # A sample is made of windows up to two hops away, each turned by frames around it, which are shown an excitation
-        # whose windows reach as far, and whose pitch depends on more.
+        # A sample is made of windows up to two hops away, each turned by frames around it, which are shown an
+        # excitation whose windows reach as far, and whose pitch depends on more.
         self.context_windows = OVERLAP // 2 + per_frame * context_frames(self.backbone)
         """Windows on either side of one that its audio depends on."""
         self.align_windows = per_frame
