@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from xcodec.codec.vocoder import Spectra
 from xcodec.train import losses as module
 from xcodec.train.config import LossWeights, SpectraConfig
 from xcodec.train.discriminators import Verdict
@@ -14,11 +15,14 @@ from xcodec.train.losses import (
     Stft,
     adversarial_losses,
     compressed_complex_distance,
+    consistency_distance,
     discriminator_loss,
     feature_matching_distance,
     generator_loss,
     log_distance,
+    log_amplitude_distance,
     mel_filters,
+    phase_distance,
     semantic_cosine_distance,
     spectral_convergence,
     waveform_distance,
@@ -162,3 +166,35 @@ def test_gan_losses_by_hand() -> None:
     assert float(generator_loss(fake)) == pytest.approx((0.25 + 1) / 2)
     assert float(discriminator_loss(real, fake)) == pytest.approx((0.0625 + 0.25 + 0 + 0) / 2)
     assert float(feature_matching_distance(fake, real)) == pytest.approx((2 + 4 + 0 + 0) / 4)
+
+
+def turned(spectra: Spectra, angle: float | torch.Tensor) -> Spectra:
+    rotated = torch.complex(*spectra) * torch.exp(1j * torch.as_tensor(angle))
+    return Spectra(rotated.real, rotated.imag)
+
+
+def test_phase_distance_counts_angles_and_how_they_turn() -> None:
+    target = Spectra(noise(2, 6, 5, scale=3), noise(2, 6, 5, seed=1, scale=3))
+    assert float(phase_distance(target, target)) == pytest.approx(0, abs=1e-3)
+    assert float(log_amplitude_distance(target, target)) == 0
+    assert float(consistency_distance(target, target)) == 0
+    for angle in (0.5, 3.0):  # all alike: neither from window to window nor from bin to bin does anything turn
+        expected = 2 * abs(math.sin(angle / 2))
+        assert float(phase_distance(turned(target, angle), target)) == pytest.approx(expected, rel=0.05)
+    growing = torch.arange(6.0)[None, :, None] * 0.5  # by half a radian from window to window
+    flat = Spectra(torch.ones(1, 6, 5), torch.zeros(1, 6, 5))
+    absolute = (2 * (growing / 2).sin().abs()).mean()
+    assert float(phase_distance(turned(flat, growing), flat)) == pytest.approx(float(absolute) + 0.495, rel=0.01)
+    louder = Spectra(target.real * 2, target.imaginary * 2)
+    assert float(phase_distance(louder, target)) == pytest.approx(0, abs=1e-2)
+    assert float(log_amplitude_distance(louder, target)) == pytest.approx(math.log(2), rel=0.01)
+
+
+def test_phases_of_silence_have_a_gradient() -> None:
+    silent = torch.zeros(1, 3, 4, requires_grad=True)
+    target = Spectra(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4))
+    (
+        phase_distance(Spectra(silent, silent), target) + log_amplitude_distance(Spectra(silent, silent), target)
+    ).backward()
+    assert silent.grad is not None
+    assert silent.grad.isfinite().all()
