@@ -94,8 +94,8 @@ class FeatureExtractor:
     def __init__(self, teacher_folder: Path) -> None:
         from xcodec.codec.config import SpectralConfig, TeacherConfig
         from xcodec.codec.spectral import SpectralEncoder
-        from xcodec.codec.teacher import Teacher
-        from xcodec.train.start import load_teacher
+        from xcodec.codec.semantic import Teacher
+        from xcodec.train.init import load_teacher
 
         architecture = json.loads((teacher_folder / "config.json").read_text())
         config = TeacherConfig(architecture=architecture, source=str(teacher_folder), layers=3, window=3.0, context=0.5)
@@ -252,7 +252,7 @@ def _lda(points: Tensor, phones: Tensor, dims: int) -> tuple[Tensor, Tensor]:
 def kmeans(points: Tensor, iterations: int = 12) -> Tensor:
     """[N, D] -> [1024, D]."""
     from xcodec.codec.config import QuantizerConfig
-    from xcodec.codec.quantize import Codebook
+    from xcodec.codec.quantizer import Codebook
 
     config = QuantizerConfig(codebook_size=CODEBOOK_SIZE, kmeans_iterations=iterations)
     codebook = Codebook(config, points.shape[1], seed=0)

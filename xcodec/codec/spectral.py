@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from xcodec.codec.config import SpectralConfig
+from xcodec.codec.convnext import Backbone
 from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
-from xcodec.codec.voice import Voice
 from xcodec.codec.vocoder import Vocoder
-from xcodec.codec.convnext import Backbone
+from xcodec.codec.voice import Voice
 
 
 def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcodec.codec.config import VocoderConfig
-from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.convnext import Backbone
+from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
 from xcodec.codec.voice import Voice
 
