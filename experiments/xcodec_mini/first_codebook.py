@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -452,7 +452,9 @@ def run(
     """Train candidates, and let the judges read what they make of real speech."""
     torch.set_num_threads(1)
     frames, extract, read = load_frames(folder), FeatureExtractor(teacher), WhisperReader(reader)
-    clips = [extract(audio.read(path, RATE)[0][0]) for path in sorted(validation.glob("*.flac"))]
+    recordings = [audio.read(path, RATE)[0][0] for path in sorted(validation.glob("*.flac"))]
+    clips = [extract(samples) for samples in recordings]
+    changed = {name: [extract(change(samples)) for samples in recordings] for name, change in CHANGES.items()}
     classify = phone_classifier(frames, 1.0)
 
     def judge(log_mels: list[Tensor]) -> tuple[list[str], Tensor]:
@@ -477,11 +479,38 @@ def run(
             result[f"wer_{levels}"] = word_error_rate(true_texts, texts)
             result[f"phones_{levels}"] = float((phones == true_phones)[loud].float().mean()) * 100
             result[f"l1_{levels}"] = float(torch.stack(errors).mean())
-        line = json.dumps(result)
+        codes = first_codes(model, make, clips)
+        for change, versions in changed.items():
+            result[f"kept_{change}"] = float((first_codes(model, make, versions) == codes).float().mean()) * 100
+        line = json.dumps(
+            {key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}
+        )
         print(line, flush=True)
         if out is not None:
             with out.open("a") as file:
                 file.write(line + "\n")
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "6 dB less": lambda samples: samples / 2,
+    "noise 30 dB below": lambda samples: (
+        samples + np.random.default_rng(0).normal(0, samples.std() / 10**1.5, len(samples)).astype(np.float32)
+    ),
+    "half a frame": lambda samples: np.concatenate([samples[HOP // 2 :], np.zeros(HOP // 2, np.float32)]),
+}
+"""Changes of a recording that leave its words alone. Half a frame is the most that a shift can be."""
+
+
+@torch.inference_mode()
+def first_codes(model: Model, make: Vectors, clips: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Of the first codebook, int64 [N]."""
+    codes = []
+    for bands, _, teacher in clips:
+        vectors = make(bands, teacher)
+        if model.encoder is not None:
+            vectors = vectors + model.encoder(vectors[None])[0]
+        codes.append(nearest(vectors, model.first))
+    return torch.cat(codes)
 
 
 def word_error_rate(references: list[str], heard: list[str]) -> float:
