@@ -93,8 +93,8 @@ class FeatureExtractor:
 
     def __init__(self, teacher_folder: Path) -> None:
         from xcodec.codec.config import SpectralConfig, TeacherConfig
-        from xcodec.codec.spectral import SpectralEncoder
         from xcodec.codec.semantic import Teacher
+        from xcodec.codec.spectral import SpectralEncoder
         from xcodec.train.init import load_teacher
 
         architecture = json.loads((teacher_folder / "config.json").read_text())

@@ -1,6 +1,6 @@
 """The clips of the report: so many of each domain, the sources of a domain in turn, each evenly spaced.
 
-    python recipes/evaluation/choose.py data/open-audio-eval/manifest.jsonl --speech 24 --music 8 --sound 8
+    python -m recipes.evaluation.choose data/open-audio-eval/manifest.jsonl --speech 24 --music 8 --sound 8
 
 Speech is English with known words (the Spanish transcripts lack their accents, so every accent that a recogniser hears
 would be an error) and lasts 2 to 6 s: most recordings are single words, with which a recogniser is at a loss.

@@ -1,6 +1,6 @@
 """English speech to measure tokens on: recordings with transcripts, and their sentences said by other voices.
 
-    python recipes/evaluation/english.py data/open-audio-eval/manifest.jsonl out/english --sentences 14
+    python -m recipes.evaluation.english data/open-audio-eval/manifest.jsonl out/english --sentences 14
 
 ABX across speakers, and a probe for speakers, want several voices that say the same; the only English recordings that
 no model was trained on are nearly all of one. So synthetic voices say the first speaker's sentences too. Of these,
@@ -18,12 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from choose import read, spaced, spoken
-
+from recipes.evaluation.choose import read, spaced, spoken
+from recipes.open_audio import voices
 from xcodec import audio
-
-sys.path.append(str(Path(__file__).parent.parent / "open-audio"))
-import voices
 
 RATE = 16_000
 VOICES: dict[str, Callable[[], voices.Voice]] = {

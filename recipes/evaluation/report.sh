@@ -17,10 +17,10 @@ recordings=data/open-audio-eval/manifest.jsonl
 out=out/evaluation
 mkdir -p "$out" docs/evaluation
 
-[ -f "$recordings" ] || "$bin/python" recipes/open-audio/prepare.py --eval
-[ -f data/asr/whisper-base/model.bin ] || "$bin/python" recipes/evaluation/whisper_base.py data/asr/whisper-base
+[ -f "$recordings" ] || "$bin/python" -m recipes.open_audio.prepare --eval
+[ -f data/asr/whisper-base/model.bin ] || "$bin/python" -m recipes.evaluation.whisper_base data/asr/whisper-base
 
-"$bin/python" recipes/evaluation/choose.py "$recordings" --speech "$speech" --music "$others" --sound "$others" \
+"$bin/python" -m recipes.evaluation.choose "$recordings" --speech "$speech" --music "$others" --sound "$others" \
     > "$out/chosen.jsonl"
 set -- -c xcodec-mini@0.5 -c xcodec-mini@1 -c xcodec-mini@4
 if [ -d "$acoustic" ]; then
@@ -31,7 +31,7 @@ fi
     --longest 6 --keep 3 --asr data/asr/whisper-base --jobs "${JOBS:-2}" --out "$out"
 
 # Phones want transcripts, and comparisons across speakers several voices: English speech, recorded and synthetic.
-"$bin/python" recipes/evaluation/english.py "$recordings" "$out/english" --sentences "$sentences"
+"$bin/python" -m recipes.evaluation.english "$recordings" "$out/english" --sentences "$sentences"
 set -- -c xcodec-mini@4
 if [ -d "$acoustic" ]; then
     set -- "$@" -c "$acoustic@4"

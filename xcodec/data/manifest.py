@@ -4,7 +4,7 @@
 
 - a folder of audio files,
 - a text list, one path per line (the format of the official release),
-- a `manifest.jsonl` as `recipes/open-audio` writes it,
+- a `manifest.jsonl` as `recipes/open_audio` writes it,
 - a Lhotse cut manifest (`cuts.jsonl`, `cuts.jsonl.gz`) or a Lhotse Shar folder, so that whatever
   `lhotse prepare` knows can be trained on.
 """

@@ -1,28 +1,22 @@
 """More speech than a codec needs, because a language model needs hours: every voice says every sentence of open-audio.
 
-The voices are those of `recipes/open-audio` that speak many times faster than real time. Sentences keep the split that
+The voices are those of `recipes/open_audio` that speak many times faster than real time. Sentences keep the split that
 they have there, by their hash, so what no codec heard no language model hears.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-sys.path.append(str(Path(__file__).parents[1] / "open-audio"))
-
-import corpus
-import packages
-import sentences
-import speak
+from recipes.open_audio import corpus, packages, sentences, speak
 
 if TYPE_CHECKING:
-    from speak import Line
+    from recipes.open_audio.speak import Line
 
 VOICES = ("flite-slt", "flite-rms", "flite-awb", "piper-joe")
 HELD_OUT_VOICE = "flite-awb"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import texts
-from packages import AUDIO_SUFFIXES
+from recipes.open_audio import texts
+from recipes.open_audio.packages import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is worth quantising? Codecs of eight k-means codebooks and no network, on several representations of a frame.
 
-    python recipes/open-audio/prepare.py
-    python benchmarks/representations.py data/open-audio/manifest.jsonl
+    python -m recipes.open_audio.prepare
+    python -m experiments.xcodec_mini.representations data/open-audio/manifest.jsonl
 
 Learns the codebooks from clips of human speech of the training split and measures STOI and PESQ-WB on the validation
 split, with 1, 2 and 8 codebooks of 1024 entries for every 20 ms: 0.5, 1 and 4 kbps. A representation that does well

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import MODELS, MUSIC_RESYNTHESIS, SPEECH_KINDS, Comparison
-from distance import Embedder, Embedding, Probe, cross_validate, frechet, nearness
-from held_out import keyword_classes, sounds, utterances
-from make_audio import read_item, sound_names
 
+from experiments.codec_does_matter.comparison import MODELS, MUSIC_RESYNTHESIS, SPEECH_KINDS, Comparison
+from experiments.codec_does_matter.distance import Embedder, Embedding, Probe, cross_validate, frechet, nearness
+from experiments.codec_does_matter.held_out import keyword_classes, sounds, utterances
+from experiments.codec_does_matter.make_audio import read_item, sound_names
 from xcodec import audio
 from xcodec.data.manifest import BrokenAudioError
 from xcodec.evaluate.asr import Recogniser, errors
@@ -32,10 +32,10 @@ def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: S
     """Word errors, similarity to the prompt's voice, and DNSMOS. UTMOS needs a download, and is left to who has one."""
     made = comparison.out / "made"
     folders = [made / "original"] + [
-        comparison.made(contestant, what, seed)
+        comparison.made(codec, what, seed)
         for what, seeds in SPEECH_KINDS.items()
         for seed in (seeds or comparison.seeds)
-        for contestant in comparison.contestants
+        for codec in comparison.codecs
     ]
     (comparison.scores / "speech").mkdir(parents=True, exist_ok=True)
     with alone(comparison.scores / "speech"):
@@ -81,10 +81,10 @@ def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say)
     made = comparison.out / "made"
     heard = [embed_folder(made / "music-original", embedder) for embedder in embedders]
     kinds = {
-        comparison.made(contestant, what, seed)
+        comparison.made(codec, what, seed)
         for what in (*MUSIC_RESYNTHESIS, *MODELS["music"])
         for seed in (comparison.seeds if what in MODELS["music"] else (0,))
-        for contestant in comparison.contestants
+        for codec in comparison.codecs
     }
     names = sorted(heard[0])
     if not names:
@@ -117,8 +117,8 @@ def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: i
     ceiling, probe = cross_validate(real[0]), Probe(real[0])
     say(f"the probe hears {len(classes)} classes, on real sounds {100 * ceiling:.1f} % of them right")
     for seed in comparison.seeds:
-        for contestant in comparison.contestants:
-            folder = comparison.made(contestant, "sound", seed)
+        for codec in comparison.codecs:
+            folder = comparison.made(codec, "sound", seed)
             if not folder.exists():
                 continue
             say(f"{folder.name}: probe")

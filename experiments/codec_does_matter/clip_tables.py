@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from comparison import MODELS, MUSIC_RESYNTHESIS, Comparison
 
+from experiments.codec_does_matter.comparison import MODELS, MUSIC_RESYNTHESIS, Comparison
 from xcodec.evaluate.summary import estimate, permutation_test
 
 Scores = dict[str, Any]
@@ -18,7 +18,7 @@ Scores = dict[str, Any]
 def music(comparison: Comparison) -> Iterator[str]:
     """Continuations beside what really follows, as it is and through the codecs."""
     scores = _read(comparison, "music")
-    through = [f"{codec.name}-{what}-0" for what in MUSIC_RESYNTHESIS for codec in comparison.contestants]
+    through = [f"{codec.name}-{what}-0" for what in MUSIC_RESYNTHESIS for codec in comparison.codecs]
     references = [name for name in ("any other", *through) if name in scores]
     yield from _table(comparison, scores, references, MODELS["music"], "nearness to what really follows", 1)
 
@@ -51,7 +51,7 @@ def _table(
     yield f"|---|---|{'---|' * len(embeddings)}---|"
     rows = {name: [name] for name in references}
     for model in models:
-        for codec in comparison.contestants:
+        for codec in comparison.codecs:
             names = [f"{codec.name}-{model}-{seed}" for seed in _judged(comparison, scores, model)]
             rows |= {name: [name] for name in names}
             if len(names) > 1:
@@ -71,7 +71,7 @@ def _table(
 
 def _judged(comparison: Comparison, scores: dict[str, Scores], model: str) -> list[int]:
     """Seeds that were judged for all codecs: one alone compares nothing."""
-    names = {seed: [f"{codec.name}-{model}-{seed}" for codec in comparison.contestants] for seed in comparison.seeds}
+    names = {seed: [f"{codec.name}-{model}-{seed}" for codec in comparison.codecs] for seed in comparison.seeds}
     return [seed for seed, of in names.items() if all(name in scores for name in of)]
 
 
@@ -93,7 +93,7 @@ def _difference(
 ) -> str:
     """Semantic minus acoustic on the same clips, and how likely chance alone makes as much of it."""
     first, second = (
-        _mean_of_seeds(scores, [f"{codec.name}-{model}-{seed}" for seed in seeds]) for codec in comparison.contestants
+        _mean_of_seeds(scores, [f"{codec.name}-{model}-{seed}" for seed in seeds]) for codec in comparison.codecs
     )
     shared = sorted(first.keys() & second.keys())
     ones = np.ones(len(shared))

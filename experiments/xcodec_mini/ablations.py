@@ -1,7 +1,7 @@
 """Which codec should the long run train? Candidates that differ in one thing each, trained for equal processor time.
 
-    python recipes/open-audio/prepare.py        # and data/teachers, see docs/xcodec-mini.md
-    python benchmarks/candidates.py [--seconds 75] [NAME …]
+    python -m recipes.open_audio.prepare        # and data/teachers, see docs/xcodec-mini.md
+    python -m experiments.xcodec_mini.ablations [--seconds 75] [NAME …]
 
 A candidate is a shipped config and changes to it. Its schedule follows the time, not the steps: whatever a step costs,
 all warm up for 3 % of the time, place their codebooks (on as much audio, which counts) after 30 %, as xcodec-mini did,
@@ -40,7 +40,7 @@ from xcodec.evaluate.metrics.learned import Dnsmos
 from xcodec.train.codec import CodecTrainer
 from xcodec.train.config import load_config
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RATE = 16_000
 COUNTS = (1, 2, 8)
 """Codebooks that are listened to: 0.5, 1 and 4 kbps."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import voices
-from convert import SAMPLE_RATE, Converted, bandwidth, trim_silence, write_flac
-from corpus import Journal, split_of
-from processes import start_worker
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recipes.open_audio import voices
+from recipes.open_audio.convert import SAMPLE_RATE, Converted, bandwidth, trim_silence, write_flac
+from recipes.open_audio.corpus import Journal, split_of
+from recipes.open_audio.processes import start_worker
 from xcodec import audio
 
 CHARACTERS_PER_SECOND = 14.0

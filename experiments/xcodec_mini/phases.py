@@ -1,7 +1,7 @@
 """What do phases cost? A codec's decoded magnitudes with the true phases, with searched ones, and with those of pulses.
 
-    python recipes/open-audio/prepare.py
-    python benchmarks/phases.py data/open-audio/manifest.jsonl --codec xcodec-mini
+    python -m recipes.open_audio.prepare
+    python -m experiments.xcodec_mini.phases data/open-audio/manifest.jsonl --codec xcodec-mini
 
 Human and synthetic speech of the validation split. The true phases are those of the original, which a codec that sends
 none cannot have: they bound what better ones could bring (docs/xcodec-mini.md has the result).

@@ -2,7 +2,7 @@
 
 A model of aligned text is told when each symbol is said, of any text: where it would best be said in these codes.
 
-python benchmarks/text_use.py runs/speech-ar-mini/model data/tokens
+python -m experiments.xcodec_mini.text_use runs/speech-ar-mini/model data/tokens
 """
 
 from __future__ import annotations

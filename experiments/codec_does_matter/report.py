@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from clip_tables import music, sound
-from comparison import MODELS, Comparison, Contestant
-from judge import read_rows
-from speech_tables import speech
+from experiments.codec_does_matter.clip_tables import music, sound
+from experiments.codec_does_matter.comparison import MODELS, ComparedCodec, Comparison
+from experiments.codec_does_matter.judge import read_rows
+from experiments.codec_does_matter.speech_tables import speech
 
 
 def report(comparison: Comparison, target: Path) -> None:
@@ -31,7 +31,7 @@ def draw_curves(comparison: Comparison, target: Path) -> None:
     figure = Figure(figsize=(4 * len(models), 3.5), layout="constrained")
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     for panel, model in zip(panels, models, strict=True):
-        for color, codec in zip(("tab:blue", "tab:orange"), comparison.contestants, strict=True):
+        for color, codec in zip(("tab:blue", "tab:orange"), comparison.codecs, strict=True):
             for seed in comparison.seeds:
                 rows = [row for row in _log(comparison, codec, model, seed) if "valid/total" in row]
                 steps, nats = [row["step"] for row in rows], [row["valid/total"] for row in rows]
@@ -44,7 +44,7 @@ def draw_curves(comparison: Comparison, target: Path) -> None:
     figure.savefig(target, dpi=120)
 
 
-def _log(comparison: Comparison, codec: Contestant, model: str, seed: int) -> list[dict[str, float]]:
+def _log(comparison: Comparison, codec: ComparedCodec, model: str, seed: int) -> list[dict[str, float]]:
     return read_rows(comparison.runs / comparison.run_name(codec, model, seed) / "log.jsonl")
 
 
@@ -53,7 +53,7 @@ def _tokens(comparison: Comparison) -> Iterator[str]:
     yield "| model | codec | seed | perplexity of held-out tokens, by codebook |\n|---|---|---|---|"
     for task in comparison.tasks:
         for model in MODELS[task]:
-            for codec in comparison.contestants:
+            for codec in comparison.codecs:
                 for seed in comparison.seeds:
                     last = _last_validation(comparison, codec, model, seed)
                     if last:
@@ -61,7 +61,7 @@ def _tokens(comparison: Comparison) -> Iterator[str]:
     yield ""
 
 
-def _last_validation(comparison: Comparison, codec: Contestant, model: str, seed: int) -> str:
+def _last_validation(comparison: Comparison, codec: ComparedCodec, model: str, seed: int) -> str:
     held_out = [row for row in _log(comparison, codec, model, seed) if "valid/total" in row]
     if not held_out:
         return ""

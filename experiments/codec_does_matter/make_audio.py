@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comparison import MODELS, MUSIC_RESYNTHESIS, Comparison, Contestant
-from held_out import Utterance, keyword_classes, music, sounds, utterances
 
+from experiments.codec_does_matter.comparison import MODELS, MUSIC_RESYNTHESIS, ComparedCodec, Comparison
+from experiments.codec_does_matter.held_out import Utterance, keyword_classes, music, sounds, utterances
 from xcodec import audio
 from xcodec.codec.checkpoint import load
 from xcodec.codec.model import XCodec
@@ -52,33 +52,33 @@ def make_speech(comparison: Comparison, count: int, jobs: int, say: Say) -> None
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write(path, read_item(utterance.real, 16_000)[None], 16_000)
-    codecs = comparison.contestants
+    codecs = comparison.codecs
     finish(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
     spoken = [(comparison, codec, seed, count, say) for seed in comparison.seeds for codec in codecs]
     finish(speak_all, spoken, jobs)
 
 
-def resynthesise_all(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
+def resynthesise_all(comparison: Comparison, compared: ComparedCodec, count: int, say: Say) -> None:
     """Every held-out utterance through a codec alone."""
-    say(f"{contestant.name}: resynthesis of {count} utterances")
-    codec = load(contestant.source)
+    say(f"{compared.name}: resynthesis of {count} utterances")
+    codec = load(compared.source)
     for utterance in utterances(comparison.speech, count):
-        resynthesise(comparison, contestant, codec, utterance)
+        resynthesise(comparison, compared, codec, utterance)
 
 
-def speak_all(comparison: Comparison, contestant: Contestant, seed: int, count: int, say: Say) -> None:
+def speak_all(comparison: Comparison, compared: ComparedCodec, seed: int, count: int, say: Say) -> None:
     """Every held-out sentence by the models of one codec and seed."""
-    say(f"{contestant.name}: {count} sentences, seed {seed}")
-    codec = load(contestant.source)
-    speaker = SpeechGenerator(comparison.model(contestant, "speech-ar-mini", seed), codec)
-    speaker.second = load_refining(comparison.model(contestant, "speech-nar-mini", seed))
+    say(f"{compared.name}: {count} sentences, seed {seed}")
+    codec = load(compared.source)
+    speaker = SpeechGenerator(comparison.model(compared, "speech-ar-mini", seed), codec)
+    speaker.second = load_refining(comparison.model(compared, "speech-nar-mini", seed))
     for index, utterance in enumerate(utterances(comparison.speech, count)):
-        speak(comparison, contestant, speaker, utterance, seed, seed * 100_000 + index)
+        speak(comparison, compared, speaker, utterance, seed, seed * 100_000 + index)
 
 
-def resynthesise(comparison: Comparison, contestant: Contestant, codec: XCodec, utterance: Utterance) -> None:
+def resynthesise(comparison: Comparison, compared: ComparedCodec, codec: XCodec, utterance: Utterance) -> None:
     """What no language model on these tokens can surpass."""
-    paths = {k: comparison.made(contestant, f"resynthesis-{k}", 0) / f"{utterance.name}.wav" for k in (1, 8)}
+    paths = {k: comparison.made(compared, f"resynthesis-{k}", 0) / f"{utterance.name}.wav" for k in (1, 8)}
     if all(path.exists() for path in paths.values()):
         return
     codes = encode(codec, read_item(utterance.real, codec.sample_rate))
@@ -87,14 +87,19 @@ def resynthesise(comparison: Comparison, contestant: Contestant, codec: XCodec, 
 
 
 def speak(
-    comparison: Comparison, contestant: Contestant, speaker: SpeechGenerator, utterance: Utterance, seed: int, dice: int
+    comparison: Comparison,
+    compared: ComparedCodec,
+    speaker: SpeechGenerator,
+    utterance: Utterance,
+    seed: int,
+    rng_seed: int,
 ) -> None:
     """With the voice of another clip; and as the continuation of the utterance's own beginning, as in the paper."""
     codec = speaker.codec
     frames = round(PROMPT_SECONDS * codec.frame_rate)
     for mode in ("voice", "continuation"):
         first, both = (
-            comparison.made(contestant, f"{mode}-{stage}", seed) / f"{utterance.name}.wav" for stage in ("ar", "ar+nar")
+            comparison.made(compared, f"{mode}-{stage}", seed) / f"{utterance.name}.wav" for stage in ("ar", "ar+nar")
         )
         if both.exists():
             continue
@@ -106,9 +111,9 @@ def speak(
             begun = own[:, : min(frames, own.shape[1] // 2)]
             voice = Voice(begun, text="")
         options = SpeechOptions(refine=False)
-        level_one = speaker.say(utterance.text, voice, options, dice)
+        level_one = speaker.say(utterance.text, voice, options, rng_seed)
         write(first, codec, torch.cat([begun[: len(level_one)], level_one], dim=1))
-        whole = speaker.refine(utterance.text, voice, level_one, options, dice)
+        whole = speaker.refine(utterance.text, voice, level_one, options, rng_seed)
         write(both, codec, torch.cat([begun, whole], dim=1))
 
 
@@ -121,7 +126,7 @@ def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
             begin = first + round(MUSIC_PROMPT * item.sample_rate)
             follows = read_item(item, 16_000, begin, round(MUSIC_NEW * item.sample_rate))
             audio.write(path, follows[None], 16_000)
-    codecs = comparison.contestants
+    codecs = comparison.codecs
     finish(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
     parts = [
         (comparison, codec, model, seed, count, say)
@@ -132,12 +137,12 @@ def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
     finish(play_all, parts, jobs)
 
 
-def resynthesise_music(comparison: Comparison, contestant: Contestant, count: int, say: Say) -> None:
+def resynthesise_music(comparison: Comparison, compared: ComparedCodec, count: int, say: Say) -> None:
     """What really follows, in as many codebooks as the models have: no model on these tokens can surpass it."""
-    say(f"{contestant.name}: resynthesis of {count} pieces")
-    codec = load(contestant.source)
+    say(f"{compared.name}: resynthesis of {count} pieces")
+    codec = load(compared.source)
     for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
-        paths = {k: comparison.made(contestant, what, 0) / f"{index:03d}.wav" for what, k in MUSIC_RESYNTHESIS.items()}
+        paths = {k: comparison.made(compared, what, 0) / f"{index:03d}.wav" for what, k in MUSIC_RESYNTHESIS.items()}
         if all(path.exists() for path in paths.values()):
             continue
         span = round((MUSIC_PROMPT + MUSIC_NEW) * item.sample_rate)
@@ -146,13 +151,13 @@ def resynthesise_music(comparison: Comparison, contestant: Contestant, count: in
             write(path, codec, codes[:codebooks, round(MUSIC_PROMPT * codec.frame_rate) :])
 
 
-def play_all(comparison: Comparison, contestant: Contestant, model: str, seed: int, count: int, say: Say) -> None:
+def play_all(comparison: Comparison, compared: ComparedCodec, model: str, seed: int, count: int, say: Say) -> None:
     """Every held-out piece continued by one model."""
-    say(f"{contestant.name}: {model}, seed {seed}, {count} pieces")
-    codec = load(contestant.source)
-    musician = MusicGenerator(comparison.model(contestant, model, seed), codec)
+    say(f"{compared.name}: {model}, seed {seed}, {count} pieces")
+    codec = load(compared.source)
+    musician = MusicGenerator(comparison.model(compared, model, seed), codec)
     for index, (item, first) in enumerate(music(comparison.corpus, MUSIC_PROMPT + MUSIC_NEW, count)):
-        path = comparison.made(contestant, model, seed) / f"{index:03d}.wav"
+        path = comparison.made(compared, model, seed) / f"{index:03d}.wav"
         if path.exists():
             continue
         begun = read_item(item, codec.sample_rate, first, round(MUSIC_PROMPT * item.sample_rate))
@@ -163,7 +168,7 @@ def play_all(comparison: Comparison, contestant: Contestant, model: str, seed: i
 
 def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None:
     """Sounds of every class that the probe knows, from captions of real ones."""
-    parts = [(comparison, codec, seed, least, say) for seed in comparison.seeds for codec in comparison.contestants]
+    parts = [(comparison, codec, seed, least, say) for seed in comparison.seeds for codec in comparison.codecs]
     finish(sound_all, parts, jobs)
 
 
@@ -172,15 +177,15 @@ def sound_names(classes: Iterable[str]) -> list[str]:
     return [f"{word}-{index:02d}" for word in classes for index in range(SOUNDS_PER_CLASS)]
 
 
-def sound_all(comparison: Comparison, contestant: Contestant, seed: int, least: int, say: Say) -> None:
+def sound_all(comparison: Comparison, compared: ComparedCodec, seed: int, least: int, say: Say) -> None:
     """Every class by one model."""
     classes = keyword_classes(sounds(comparison.corpus), least)
-    say(f"{contestant.name}: sounds, seed {seed}, {len(classes)} classes")
-    codec = load(contestant.source)
-    maker = SoundGenerator(comparison.model(contestant, "sound-mini", seed), codec)
+    say(f"{compared.name}: sounds, seed {seed}, {len(classes)} classes")
+    codec = load(compared.source)
+    maker = SoundGenerator(comparison.model(compared, "sound-mini", seed), codec)
     for name in sound_names(classes):
         word, _, index = name.rpartition("-")
-        path = comparison.made(contestant, "sound", seed) / f"{name}.wav"
+        path = comparison.made(compared, "sound", seed) / f"{name}.wav"
         if not path.exists():
             items = classes[word]
             options = replace(SoundOptions(), seed=seed * 100_000 + int(index))

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from experiments.codec_does_matter import __main__ as run
+from experiments.codec_does_matter import clip_tables, distance, held_out, judge, make_audio, more_speech
 from tests.conftest import tiny_codec
 from xcodec import audio, save
 from xcodec.data.manifest import DataError
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "codec-does-matter"
 RATE = 16_000
-
-
-@pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a module of the recipe, whose folder is not a package; leaves no module behind."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if RECIPE.parent in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
-            del sys.modules[name]
-    sys.path[:] = [path for path in sys.path if "open-audio" not in path]  # more_speech.py adds it
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +42,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return manifest
 
 
-def test_held_out_sentences_are_never_trained_on_and_have_the_voice_of_another_clip(
-    recipe: Callable, corpus: Path
-) -> None:
-    held_out = recipe("held_out")
+def test_held_out_sentences_are_never_trained_on_and_have_the_voice_of_another_clip(corpus: Path) -> None:
     chosen = held_out.utterances(corpus, 20)
     assert len(chosen) == 20, "few sentences come with several prompts each"
     assert len({each.name for each in chosen}) == 20
@@ -73,8 +55,7 @@ def test_held_out_sentences_are_never_trained_on_and_have_the_voice_of_another_c
     assert all(item.split == "test" for item, _ in held_out.music(corpus, 5.0, 4))
 
 
-def test_every_voice_says_a_sentence_before_the_next_and_more_hours_only_add(recipe: Callable) -> None:
-    more_speech = recipe("more_speech")
+def test_every_voice_says_a_sentence_before_the_next_and_more_hours_only_add() -> None:
     spoken = [f"This is sentence number {number}." for number in range(200)]
     few, many = more_speech.lines(spoken, 0.005), more_speech.lines(spoken, 0.01)
     assert many[: len(few)] == few
@@ -88,8 +69,7 @@ def test_every_voice_says_a_sentence_before_the_next_and_more_hours_only_add(rec
     assert {line.engine for line in many} == {"flite", "piper"}
 
 
-def test_frechet_distance_of_gaussians_is_the_known_one(recipe: Callable) -> None:
-    distance = recipe("distance")
+def test_frechet_distance_of_gaussians_is_the_known_one() -> None:
     rng = np.random.default_rng(0)
     first = rng.standard_normal((20_000, 3))
     assert distance.frechet(first, first) == pytest.approx(0, abs=1e-6)
@@ -98,8 +78,7 @@ def test_frechet_distance_of_gaussians_is_the_known_one(recipe: Callable) -> Non
     assert distance.frechet(first, second) == pytest.approx(8, rel=0.05)
 
 
-def test_the_probe_tells_classes_apart_and_is_not_fooled_by_chance(recipe: Callable) -> None:
-    distance = recipe("distance")
+def test_the_probe_tells_classes_apart_and_is_not_fooled_by_chance() -> None:
     rng = np.random.default_rng(0)
     apart = {word: rng.standard_normal((30, 5)) + 4 * np.eye(5)[index] for index, word in enumerate(("a", "b", "c"))}
     assert distance.cross_validate(apart) > 0.9
@@ -107,10 +86,7 @@ def test_the_probe_tells_classes_apart_and_is_not_fooled_by_chance(recipe: Calla
     assert distance.cross_validate(alike) < 0.6
 
 
-def test_tokens_training_and_generation_of_two_codecs_and_going_on(
-    recipe: Callable, corpus: Path, tmp_path: Path
-) -> None:
-    run = recipe("run")
+def test_tokens_training_and_generation_of_two_codecs_and_going_on(corpus: Path, tmp_path: Path) -> None:
     for name, seed in (("semantic", 0), ("acoustic", 1)):
         save(tiny_codec(teacher=None, seed=seed), tmp_path / name)
     plan = run.comparison(
@@ -128,7 +104,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
         run.train_models(plan, own)
     models = sorted(path.parent.name for path in plan.runs.glob("*/model"))
     assert models == sorted(f"{codec}-{model}-0" for codec in ("semantic", "acoustic") for model in changes)
-    recipe("make_audio").make_speech(plan, 2, 1, lambda message: None)
+    make_audio.make_speech(plan, 2, 1, lambda message: None)
     made = sorted(path.parent.name for path in (plan.out / "made").glob("*/*.wav"))
     kinds = ["resynthesis-1-0", "resynthesis-8-0"]
     kinds += [f"{mode}-{stage}-0" for mode in ("voice", "continuation") for stage in ("ar", "ar+nar")]
@@ -137,13 +113,13 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
     kept, lost = sorted((plan.out / "made").glob("semantic-voice-ar+nar-0/*.wav"))
     before, made_alone = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
-    recipe("make_audio").make_speech(plan, 2, 2, run.say)
+    make_audio.make_speech(plan, 2, 2, run.say)
     assert kept.stat().st_mtime_ns == before
     assert lost.read_bytes() == made_alone
     # Music is made, and judged beside what really follows.
     run.MODELS["music"] = ("music-mini",)
-    recipe("make_audio").make_music(plan, 2, 1, lambda message: None)
-    recipe("judge").judge_music(plan, [recipe("distance").Embedder()], lambda message: None)
+    make_audio.make_music(plan, 2, 1, lambda message: None)
+    judge.judge_music(plan, [distance.Embedder()], lambda message: None)
     scores = {path.stem: json.loads(path.read_text("utf-8")) for path in (plan.scores / "music").glob("*.json")}
     kinds = ["music-mini-0", "music-resynthesis-1-0", "music-resynthesis-4-0"]
     assert sorted(scores) == sorted(["any other", *(f"{c}-{kind}" for c in ("semantic", "acoustic") for kind in kinds)])
@@ -151,9 +127,8 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
     assert audio.info(plan.out / "made" / "semantic-music-mini-0" / "000.wav").samples == 10 * RATE
 
 
-def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
+def test_tables_and_curves_are_made_of_what_was_scored(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("xcodec.evaluate.summary", reason="the evaluation is a package of its own")
-    run = recipe("run")
     plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "speech")
     for codec, errors in (("semantic", 1), ("acoustic", 3)):
         for seed in plan.seeds:
@@ -179,8 +154,7 @@ def test_tables_and_curves_are_made_of_what_was_scored(recipe: Callable, corpus:
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
-def test_nearness_is_one_for_the_same_and_none_for_any_other_piece(recipe: Callable) -> None:
-    distance = recipe("distance")
+def test_nearness_is_one_for_the_same_and_none_for_any_other_piece() -> None:
     real = np.random.default_rng(0).standard_normal((400, 20)) * np.arange(1, 21) + 5
     assert distance.nearness(real, real) == pytest.approx(np.ones(400))
     other = distance.nearness(real, np.roll(real, 1, axis=0))
@@ -189,16 +163,16 @@ def test_nearness_is_one_for_the_same_and_none_for_any_other_piece(recipe: Calla
     assert distance.nearness(real, noisy).mean() == pytest.approx(1 / np.sqrt(1.25), abs=0.02)
 
 
-def test_clips_that_two_seeds_made_are_counted_once(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
-    plan = recipe("run").comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "music,sound")
-    for codec, right, distance in (("semantic", 3, 10.0), ("acoustic", 1, 20.0)):
+def test_clips_that_two_seeds_made_are_counted_once(corpus: Path, tmp_path: Path) -> None:
+    plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0,1", "music,sound")
+    for codec, right, apart in (("semantic", 3, 10.0), ("acoustic", 1, 20.0)):
         for seed in plan.seeds:
             clips = {f"bell-{n:02d}": float(n % 4 < right) for n in range(40)}
-            score = {"clips": clips, "frechet": {"bands": distance + seed}, "on_real": 0.8}
-            recipe("judge").write(plan.scores / "sound" / f"{codec}-sound-{seed}.json", score)
+            score = {"clips": clips, "frechet": {"bands": apart + seed}, "on_real": 0.8}
+            judge.write(plan.scores / "sound" / f"{codec}-sound-{seed}.json", score)
     alone = {"clips": {"000": 0.5}, "frechet": {"bands": 1.0}}
-    recipe("judge").write(plan.scores / "music" / "semantic-music-mini-0.json", alone)
-    tables = "\n".join([*recipe("clip_tables").music(plan), *recipe("clip_tables").sound(plan)])
+    judge.write(plan.scores / "music" / "semantic-music-mini-0.json", alone)
+    tables = "\n".join([*clip_tables.music(plan), *clip_tables.sound(plan)])
     assert "| semantic-sound-1 | 75 [62.5, 87.5] | 11 | 40 |" in tables
     assert "| acoustic-sound, all seeds | 25 [12.5, 40] | 20.5 | 40 |" in tables, "eighty clips of forty captions"
     assert "| sound | +50 | 0.00" in tables
@@ -206,9 +180,8 @@ def test_clips_that_two_seeds_made_are_counted_once(recipe: Callable, corpus: Pa
     assert "semantic-music-mini-0" not in tables, "what one codec alone has done compares nothing"
 
 
-def test_two_judges_do_not_score_the_same_clips_twice(recipe: Callable, corpus: Path, tmp_path: Path) -> None:
-    judge = recipe("judge")
-    plan = recipe("run").comparison(corpus, corpus, tmp_path, None, "acoustic", "0", "speech")
+def test_two_judges_do_not_score_the_same_clips_twice(corpus: Path, tmp_path: Path) -> None:
+    plan = run.comparison(corpus, corpus, tmp_path, None, "acoustic", "0", "speech")
     scores = plan.scores / "speech"
     scores.mkdir(parents=True)
     with judge.alone(scores), pytest.raises(DataError, match="another run is at work"):

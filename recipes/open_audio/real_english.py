@@ -2,7 +2,7 @@
 
     pip download --no-deps --no-binary :all: --dest data/wheels silero-vad==6.2.3
     pip download --no-deps --dest data/wheels moonshine-voice==0.1.5
-    python recipes/open-audio/real_english.py data/wheels data/valid-english
+    python -m recipes.open_audio.real_english data/wheels data/valid-english
 
 The corpus has no English by human speakers but what is kept for evaluation, and a codec that is chosen on synthetic
 voices is chosen for them. Both packages are under the MIT licence. Broadcast news with several speakers, a lecture,
@@ -19,8 +19,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from convert import SAMPLE_RATE, write_flac
 
+from recipes.open_audio.convert import SAMPLE_RATE, write_flac
 from xcodec import audio
 
 MEMBERS = {

@@ -1,6 +1,6 @@
 """Do the tokens of two codecs agree about when the symbols of a text are said? Each is aligned by itself.
 
-python benchmarks/alignment.py TABLE TABLE          (two folders that xcodec tokenize made of the same clips)
+python -m experiments.xcodec_mini.alignment TABLE TABLE    (two folders that xcodec tokenize made of the same clips)
 """
 
 from __future__ import annotations

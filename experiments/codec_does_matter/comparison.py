@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGS = Path("configs/lm")
+CONFIGS = Path(__file__).parents[2] / "configs" / "lm"
 MODELS = {
     "speech": ("speech-ar-mini", "speech-nar-mini"),
     "music": ("music-mini", "music-mini-4"),
@@ -28,13 +28,13 @@ SPEECH_KINDS: dict[str, tuple[int, ...]] = {
     "voice-ar": (),
     "voice-ar+nar": (),
 }
-"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone throws no dice."""
+"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone samples nothing."""
 MUSIC_RESYNTHESIS = {"music-resynthesis-1": 1, "music-resynthesis-4": 4}
 """What really follows through a codec, in as many codebooks as the models have: no model can surpass it."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparedCodec:
     """A codec under its name in the tables."""
 
     name: str
@@ -44,9 +44,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run of the whole recipe."""
+    """One run of the whole experiment."""
 
-    contestants: tuple[Contestant, ...]
+    codecs: tuple[ComparedCodec, ...]
     seeds: tuple[int, ...]
     corpus: Path
     """A manifest of open-audio's kind: music and sounds."""
@@ -60,11 +60,11 @@ class Comparison:
         """What a task learns from."""
         return self.speech if task == "speech" else self.corpus
 
-    def table(self, codec: Contestant, task: str) -> Path:
+    def table(self, codec: ComparedCodec, task: str) -> Path:
         """Of tokens."""
         return self.out / "tokens" / codec.name / task
 
-    def run_name(self, codec: Contestant, model: str, seed: int) -> str:
+    def run_name(self, codec: ComparedCodec, model: str, seed: int) -> str:
         """Of a training."""
         return f"{codec.name}-{model}-{seed}"
 
@@ -73,11 +73,11 @@ class Comparison:
         """Folder of all trainings."""
         return self.out / "runs"
 
-    def model(self, codec: Contestant, model: str, seed: int) -> Path:
+    def model(self, codec: ComparedCodec, model: str, seed: int) -> Path:
         """A trained model."""
         return self.runs / self.run_name(codec, model, seed) / "model"
 
-    def made(self, codec: Contestant, what: str, seed: int) -> Path:
+    def made(self, codec: ComparedCodec, what: str, seed: int) -> Path:
         """Folder of audio that was generated."""
         return self.out / "made" / f"{codec.name}-{what}-{seed}"
 

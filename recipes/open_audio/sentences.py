@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import texts
+from recipes.open_audio import texts
 
 PACKAGES = ("fortunes", "fillets-ng-data")
 _MIN_WORDS, _MAX_WORDS = 4, 30

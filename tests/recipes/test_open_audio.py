@@ -1,34 +1,19 @@
-"""The parts of `recipes/open-audio` that must not go wrong silently: splits, resuming, transcripts, the plan."""
+"""The parts of `recipes/open_audio` that must not go wrong silently: splits, resuming, transcripts, the plan."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 
-RECIPE = Path(__file__).parents[2] / "recipes/open-audio"
+from recipes.open_audio import convert, corpus, sources, speak, texts, voices
 
 
-@pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a module of the recipe, whose folder is not a package; leaves no module behind."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == RECIPE:
-            del sys.modules[name]
-
-
-def test_splits_are_stable_and_have_the_promised_shares(recipe: Callable) -> None:
-    split_of = recipe("corpus").split_of
+def test_splits_are_stable_and_have_the_promised_shares() -> None:
+    split_of = corpus.split_of
     counts = Counter(split_of(f"group {i}") for i in range(20000))
     assert counts["valid"] == pytest.approx(400, abs=80)
     assert counts["test"] == pytest.approx(400, abs=80)
@@ -36,15 +21,14 @@ def test_splits_are_stable_and_have_the_promised_shares(recipe: Callable) -> Non
     assert [split_of(name) for name in ("group 30", "group 8", "group 0")] == ["valid", "test", "train"]
 
 
-def test_training_and_evaluation_share_no_package(recipe: Callable) -> None:
-    sources = recipe("sources")
+def test_training_and_evaluation_share_no_package() -> None:
     train = {source.package for source in sources.TRAINING}
     assert train.isdisjoint(source.package for source in sources.EVALUATION)
     assert len(train) == len(sources.TRAINING)
 
 
-def test_a_journal_survives_a_kill_in_the_middle_of_a_line(recipe: Callable, tmp_path: Path) -> None:
-    journal_class = recipe("corpus").Journal
+def test_a_journal_survives_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    journal_class = corpus.Journal
     path = tmp_path / "journal.jsonl"
     with journal_class(path) as journal:
         journal.add("a.flac", {"samples": 1})
@@ -57,18 +41,17 @@ def test_a_journal_survives_a_kill_in_the_middle_of_a_line(recipe: Callable, tmp
         assert journal.done == {"a.flac": {"samples": 1}, "b.flac": {"samples": 2}}
 
 
-def test_two_runs_cannot_build_the_same_corpus(recipe: Callable, tmp_path: Path) -> None:
-    journal_class = recipe("corpus").Journal
+def test_two_runs_cannot_build_the_same_corpus(tmp_path: Path) -> None:
+    journal_class = corpus.Journal
     with journal_class(tmp_path / "journal.jsonl"), pytest.raises(OSError, match="another run is at work"):
         journal_class(tmp_path / "journal.jsonl")
 
 
-def test_a_clip_becomes_16_khz_flac_without_its_silent_edges(recipe: Callable, tmp_path: Path) -> None:
-    convert = recipe("convert").convert
+def test_a_clip_becomes_16_khz_flac_without_its_silent_edges(tmp_path: Path) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)
     silence = np.zeros(22050)
     soundfile.write(tmp_path / "in.wav", np.concatenate([silence, tone, silence]), 22050)
-    done = convert(tmp_path / "in.wav", tmp_path / "deep/out.flac", trim=True)
+    done = convert.convert(tmp_path / "in.wav", tmp_path / "deep/out.flac", trim=True)
     audio, rate = soundfile.read(tmp_path / "deep/out.flac")
     assert rate == 16000
     assert len(audio) == done.samples
@@ -82,21 +65,20 @@ def test_a_clip_becomes_16_khz_flac_without_its_silent_edges(recipe: Callable, t
     [(8000, 1, 0.5, "only 8000 Hz"), (16000, 0.1, 0.5, "shorter"), (16000, 1, 1e-4, "silent")],
 )
 def test_useless_clips_are_left_out_for_a_reason(
-    recipe: Callable, tmp_path: Path, rate: int, seconds: float, level: float, reason: str
+    tmp_path: Path, rate: int, seconds: float, level: float, reason: str
 ) -> None:
     soundfile.write(tmp_path / "in.wav", np.full(int(rate * seconds), level), rate)
-    assert reason in recipe("convert").convert(tmp_path / "in.wav", tmp_path / "out.flac", False).skipped
+    assert reason in convert.convert(tmp_path / "in.wav", tmp_path / "out.flac", False).skipped
     assert not (tmp_path / "out.flac").exists()
 
 
-def test_an_unreadable_clip_is_left_out_for_a_reason(recipe: Callable, tmp_path: Path) -> None:
+def test_an_unreadable_clip_is_left_out_for_a_reason(tmp_path: Path) -> None:
     (tmp_path / "in.ogg").write_bytes(b"not audio at all")
-    skipped = recipe("convert").convert(tmp_path / "in.ogg", tmp_path / "out.flac", False).skipped
+    skipped = convert.convert(tmp_path / "in.ogg", tmp_path / "out.flac", False).skipped
     assert "unreadable" in skipped
 
 
-def test_transcripts_of_each_format_are_read(recipe: Callable, tmp_path: Path) -> None:
-    texts = recipe("texts")
+def test_transcripts_of_each_format_are_read(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text('( ru_1 "Мир, тр+уд." )\n', "utf-8")
     assert texts.festvox(path) == {"ru_1": "Мир, труд."}
@@ -112,8 +94,7 @@ def test_transcripts_of_each_format_are_read(recipe: Callable, tmp_path: Path) -
     assert texts.caption("ambi_DarkWoosh2") == "ambient dark woosh"
 
 
-def test_any_beginning_of_the_plan_is_balanced_and_more_hours_keep_it(recipe: Callable) -> None:
-    speak, voices = recipe("speak"), recipe("voices")
+def test_any_beginning_of_the_plan_is_balanced_and_more_hours_keep_it() -> None:
     sentences = [f"This is a sentence, and its number is {'x' * (i % 40)} {i}." for i in range(600)]
     hours = {"kokoro": 1.2, "piper": 0.5, "flite": 0.3}
     lines = speak.plan(sentences, hours)
@@ -133,7 +114,7 @@ def test_any_beginning_of_the_plan_is_balanced_and_more_hours_keep_it(recipe: Ca
     assert engines["synthetic-kokoro"] == pytest.approx(len(kokoro) / 10, rel=0.1)
 
 
-def test_kokoro_has_its_own_spelling_of_american_and_british(recipe: Callable) -> None:
-    spelling = recipe("voices").kokoro_spelling
+def test_kokoro_has_its_own_spelling_of_american_and_british() -> None:
+    spelling = voices.kokoro_spelling
     assert spelling("həlˈoʊ bˈɜːd") == "həlˈO bˈɜɹd"
     assert spelling("həlˈəʊ ðˈeə bˈɜːd", british=True) == "həlˈQ ðˈɛː bˈɜːd"

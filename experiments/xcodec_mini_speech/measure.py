@@ -2,9 +2,9 @@
 
 Beside it, what is understood of recordings of the same sentences, as they are and through the codec.
 
-python recipes/xcodec-mini-speech/measure.py [MODEL] [--count 100] [--out FOLDER]
+python -m experiments.xcodec_mini_speech.measure [MODEL] [--count 100] [--out FOLDER]
 
-The sentences and voices are those of `recipes/codec-does-matter`, fixed by hash: no model heard the sentences,
+The sentences and voices are those of `experiments/codec_does_matter`, fixed by hash: no model heard the sentences,
 nor the voice `flite-awb`. Every sentence is said in the voice of three seconds of another clip. It goes on where it
 was stopped; for another model, name another folder with `--out`.
 """
@@ -12,21 +12,17 @@ was stopped; for another model, name another folder with `--out`.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-sys.path.append(str(Path(__file__).parents[1] / "codec-does-matter"))
-
-from held_out import Utterance, utterances
-from judge import append, read_rows
-from make_audio import PROMPT_SECONDS, encode, read_item
-from more_speech import HELD_OUT_VOICE
-
 import xcodec
+from experiments.codec_does_matter.held_out import Utterance, utterances
+from experiments.codec_does_matter.judge import append, read_rows
+from experiments.codec_does_matter.make_audio import PROMPT_SECONDS, encode, read_item
+from experiments.codec_does_matter.more_speech import HELD_OUT_VOICE
 from xcodec import XCodec, audio
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.summary import estimate

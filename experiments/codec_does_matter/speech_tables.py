@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import SPEECH_KINDS, Comparison
-from judge import read_rows
-from more_speech import HELD_OUT_VOICE
 
+from experiments.codec_does_matter.comparison import SPEECH_KINDS, Comparison
+from experiments.codec_does_matter.judge import read_rows
+from experiments.codec_does_matter.more_speech import HELD_OUT_VOICE
 from xcodec.evaluate.summary import estimate, permutation_test
 
 PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
@@ -26,7 +26,7 @@ def speech(comparison: Comparison) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     kinds = {"original": ["original"]}
     for what, own in SPEECH_KINDS.items():
-        for codec in comparison.contestants:
+        for codec in comparison.codecs:
             each = [f"{codec.name}-{what}-{seed}" for seed in own or comparison.seeds]
             kinds |= {kind: [kind] for kind in each}
             if len(each) > 1:
@@ -90,8 +90,7 @@ def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
     for what, own in SPEECH_KINDS.items():
         seeds = own or comparison.seeds
         journals = [
-            [read_rows(folder / f"{codec.name}-{what}-{seed}.jsonl") for seed in seeds]
-            for codec in comparison.contestants
+            [read_rows(folder / f"{codec.name}-{what}-{seed}.jsonl") for seed in seeds] for codec in comparison.codecs
         ]
         # A seed that only one of the two has been heard with compares nothing.
         heard = [seed for seed in range(len(seeds)) if all(journal[seed] for journal in journals)]
@@ -104,9 +103,9 @@ def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
             yield f"| {what} | {plain[0]} | {capped[0]} | {plain[1]} | {len(heard)} |"
 
 
-def _difference(contestants: list[list[dict[str, Any]]]) -> tuple[str, int] | None:
+def _difference(codecs: list[list[dict[str, Any]]]) -> tuple[str, int] | None:
     """Of two word error rates, and how likely chance alone makes as much of it; on how many utterances."""
-    rows = [{row["name"]: row for row in of_one} for of_one in contestants]
+    rows = [{row["name"]: row for row in of_one} for of_one in codecs]
     shared = sorted(rows[0].keys() & rows[1].keys())
     if not shared:
         return None

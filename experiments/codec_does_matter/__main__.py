@@ -1,7 +1,7 @@
 """The paper's comparison in miniature: the same language models on the tokens of two codecs.
 
-python recipes/codec-does-matter/run.py all            # every step; go on after a stop with the same command
-python recipes/codec-does-matter/run.py [--tasks speech] [--seeds 0] speech|tokens|train|make|judge|report
+python -m experiments.codec_does_matter all            # every step; go on after a stop with the same command
+python -m experiments.codec_does_matter [--tasks speech] [--seeds 0] speech|tokens|train|make|judge|report
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from comparison import CONFIGS, MODELS, PIECES, SOURCES, Comparison, Contestant
 
+from experiments.codec_does_matter.comparison import CONFIGS, MODELS, PIECES, SOURCES, ComparedCodec, Comparison
 from xcodec.utils.signals import debugging, one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Corpus = Annotated[Path, typer.Option(help="Manifest of the corpus (recipes/open-audio).")]
+Corpus = Annotated[Path, typer.Option(help="Manifest of the corpus (recipes/open_audio).")]
 Speech = Annotated[Path, typer.Option("--speech", help="Manifest of the speech; made by the step `speech`.")]
 Hours = Annotated[float, typer.Option(help="Of speech to make.")]
 Debs = Annotated[Path, typer.Option(help="Where open-audio keeps Debian packages.")]
@@ -49,8 +49,8 @@ def comparison(
     unknown = set(tasks.split(",")) - set(MODELS)
     if unknown:
         raise SystemExit(f"error: no task is called {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
-    contestants = (Contestant("semantic", semantic), Contestant("acoustic", acoustic))
-    return Comparison(contestants, tuple(map(int, seeds.split(","))), corpus, speech, out, tuple(tasks.split(",")))
+    codecs = (ComparedCodec("semantic", semantic), ComparedCodec("acoustic", acoustic))
+    return Comparison(codecs, tuple(map(int, seeds.split(","))), corpus, speech, out, tuple(tasks.split(",")))
 
 
 def say(message: str) -> None:
@@ -61,7 +61,7 @@ def say(message: str) -> None:
 def make_speech(plan: Comparison, hours: float, debs: Path) -> None:
     """Speech to learn from, if the plan needs some."""
     if "speech" in plan.tasks:
-        from more_speech import build
+        from experiments.codec_does_matter.more_speech import build
 
         build(plan.speech.parent, debs, plan.corpus.parent / "unpacked", hours, say)
 
@@ -70,7 +70,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
     """Token tables of every codec and task."""
     from xcodec.inference.corpus import tokenize
 
-    for codec in plan.contestants:
+    for codec in plan.codecs:
         for task in plan.tasks:
             made = tokenize(
                 plan.manifest(task),
@@ -93,7 +93,7 @@ def train_models(plan: Comparison, changes: list[str]) -> None:
     for seed in plan.seeds:
         for task in plan.tasks:
             for model in MODELS[task]:
-                for codec in plan.contestants:
+                for codec in plan.codecs:
                     if plan.model(codec, model, seed).exists():
                         continue
                     name = plan.run_name(codec, model, seed)
@@ -111,7 +111,7 @@ def train_models(plan: Comparison, changes: list[str]) -> None:
 
 def make_audio(plan: Comparison, count: int, jobs: int) -> None:
     """What the models say, play and sound like."""
-    import make_audio as making
+    from experiments.codec_does_matter import make_audio as making
 
     if "speech" in plan.tasks:
         making.make_speech(plan, count, jobs, say)
@@ -123,8 +123,8 @@ def make_audio(plan: Comparison, count: int, jobs: int) -> None:
 
 def judge_audio(plan: Comparison, count: int, asr: str, jobs: int) -> None:
     """Scores."""
-    import judge
-    from distance import Embedder, WhisperEmbedder
+    from experiments.codec_does_matter import judge
+    from experiments.codec_does_matter.distance import Embedder, WhisperEmbedder
 
     if "speech" in plan.tasks:
         judge.judge_speech(plan, count, asr, jobs, say)
@@ -136,7 +136,7 @@ def judge_audio(plan: Comparison, count: int, asr: str, jobs: int) -> None:
 
 def write_report(plan: Comparison) -> None:
     """Tables."""
-    from report import draw_curves, report
+    from experiments.codec_does_matter.report import draw_curves, report
 
     report(plan, plan.out / "tables.md")
     draw_curves(plan, plan.out / "curves.png")
