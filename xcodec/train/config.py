@@ -122,7 +122,7 @@ class LossWeights:
     amplitude: float = 0.0
     """L1 between log magnitudes of a vocoder's spectra and the true ones."""
     phase: float = 0.0
-    """Of a vocoder's spectra: phases, and how they turn from window to window and from bin to bin."""
+    """Of a vocoder's spectra: how phases turn from window to window, and how that and group delay change over bins."""
     consistency: float = 0.0
     """L1 between a vocoder's spectra and those of the waveform made of them."""
     waveform: float = 0.0

@@ -237,19 +237,22 @@ def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
 
 
 def phase_distance(output: Spectra, target: Spectra) -> Tensor:
-    """How far phases, their differences from window to window and those from bin to bin are from the target's.
+    """How differently phases turn: from window to window, and how that and group delay change from bin to bin.
 
-    These are the three phase losses of APNet (arXiv 2211.15974), but between points on the unit circle rather than
-    angles: 2 |sin(Δ/2)| in place of |Δ|, which needs no unwrapping, and has a gradient that vanishes where the phases
-    are opposite. Loud bins count more than quiet ones.
+    APNet (arXiv 2211.15974) compares the phases themselves and their first differences. Magnitudes do not tell when a
+    voice's pulses fall, so the phases of a vocoder may be those of the voice a little earlier or later: all of them
+    but for a slope over frequency. What is compared here does not change with such a shift. Angles are compared as
+    points on the unit circle, 2 |sin(Δ/2)| in place of |Δ|: no unwrapping. Loud bins count more than quiet ones.
     """
     ours, theirs = _direction(output), _direction(target)
     weight = _power(target).pow(0.15).clamp(max=PHASE_WEIGHT_LIMIT)
     weight = weight / weight.mean()
+    our_turns, their_turns = _turn(ours, 1), _turn(theirs, 1)
+    our_delays, their_delays = _turn(ours, 2), _turn(theirs, 2)
     return (
-        (weight * _apart(ours, theirs)).mean()
-        + (weight[:, 1:] * _apart(_turn(ours, 1), _turn(theirs, 1))).mean()
-        + (weight[..., 1:] * _apart(_turn(ours, 2), _turn(theirs, 2))).mean()
+        (weight[:, 1:] * _apart(our_turns, their_turns)).mean()
+        + (weight[:, 1:, 1:] * _apart(_turn(our_turns, 2), _turn(their_turns, 2))).mean()
+        + (weight[..., 1:-1] * _apart(_turn(our_delays, 2), _turn(their_delays, 2))).mean()
     )
 
 
