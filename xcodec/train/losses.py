@@ -237,23 +237,18 @@ def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
 
 
 def phase_distance(output: Spectra, target: Spectra) -> Tensor:
-    """How differently phases turn: from window to window, and how that and group delay change from bin to bin.
+    """How differently phases turn from window to window, and how they differ once each window is shifted to fit.
 
-    APNet (arXiv 2211.15974) compares the phases themselves and their first differences. Magnitudes do not tell when a
-    voice's pulses fall, so the phases of a vocoder may be those of the voice a little earlier or later: all of them
-    but for a slope over frequency. What is compared here does not change with such a shift. Angles are compared as
-    points on the unit circle, 2 |sin(Δ/2)| in place of |Δ|: no unwrapping. Loud bins count more than quiet ones.
+    APNet (arXiv 2211.15974) compares the phases themselves. But magnitudes do not tell when a voice's pulses fall: a
+    vocoder's may be those of the voice a little earlier or later, which is as good, and has phases that differ by a
+    slope over frequency. So each window is given the shift at which it correlates best with the target. Angles are
+    compared as points on the unit circle, 2 |sin(Δ/2)| in place of |Δ|: no unwrapping. Loud bins count more.
     """
     ours, theirs = _direction(output), _direction(target)
     weight = _power(target).pow(0.15).clamp(max=PHASE_WEIGHT_LIMIT)
     weight = weight / weight.mean()
-    our_turns, their_turns = _turn(ours, 1), _turn(theirs, 1)
-    our_delays, their_delays = _turn(ours, 2), _turn(theirs, 2)
-    return (
-        (weight[:, 1:] * _apart(our_turns, their_turns)).mean()
-        + (weight[:, 1:, 1:] * _apart(_turn(our_turns, 2), _turn(their_turns, 2))).mean()
-        + (weight[..., 1:-1] * _apart(_turn(our_delays, 2), _turn(their_delays, 2))).mean()
-    )
+    turning = (weight[:, 1:] * _apart(_turn(ours), _turn(theirs))).mean()
+    return turning + (weight * _apart(_shifted_to_fit(ours, theirs, weight), theirs)).mean()
 
 
 def consistency_distance(output: Spectra, audio_spectra: Spectra) -> Tensor:
@@ -270,15 +265,29 @@ def _direction(spectra: Spectra) -> Spectra:
     return Spectra(spectra.real / size, spectra.imaginary / size)
 
 
-def _turn(direction: Spectra, dim: int) -> Spectra:
-    """From one window (1) or bin (2) to the next, as a point on the unit circle."""
-    count = direction.real.shape[dim] - 1
-    here = Spectra(*(part.narrow(dim, 0, count) for part in direction))
-    next_ = Spectra(*(part.narrow(dim, 1, count) for part in direction))
+def _turn(direction: Spectra) -> Spectra:
+    """From one window to the next, as a point on the unit circle."""
+    real, imaginary = direction
     return Spectra(
-        next_.real * here.real + next_.imaginary * here.imaginary,
-        next_.imaginary * here.real - next_.real * here.imaginary,
+        real[:, 1:] * real[:, :-1] + imaginary[:, 1:] * imaginary[:, :-1],
+        imaginary[:, 1:] * real[:, :-1] - real[:, 1:] * imaginary[:, :-1],
     )
+
+
+def _shifted_to_fit(ours: Spectra, theirs: Spectra, weight: Tensor) -> Spectra:
+    """Each window of the first by so many samples that it correlates best with the second, a quarter window at most."""
+    bins = weight.shape[2]
+    size = 2 * (bins - 1)
+    with torch.no_grad():
+        product = weight * torch.complex(*theirs) * torch.complex(*ours).conj()
+        correlation = torch.fft.irfft(product, n=size)
+        farthest = size // 4
+        correlation[..., farthest + 1 : size - farthest] = -torch.inf
+        shift = correlation.argmax(2)  # [B, N]: samples by which ours is early
+        # Whole turns taken away, because float32 has no digits for the angles of large products.
+        angle = 2 * torch.pi / size * (shift[..., None] * torch.arange(bins, device=shift.device) % size)
+        cosine, sine = angle.cos(), angle.sin()
+    return Spectra(ours.real * cosine + ours.imaginary * sine, ours.imaginary * cosine - ours.real * sine)
 
 
 def _apart(ours: Spectra, theirs: Spectra) -> Tensor:
