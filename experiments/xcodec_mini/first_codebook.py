@@ -201,6 +201,20 @@ def load_frames(folder: Path) -> Frames:
     return Frames(bands, log_mel, teacher, phones, clips)
 
 
+@app.command()
+def directions(
+    folder: Annotated[Path, typer.Argument(help="What `prepare` wrote.")],
+    out: Annotated[Path, typer.Argument(help="A safetensors file, for `semantic_directions` of a training config.")],
+    dims: Annotated[int, typer.Option()] = 38,
+) -> None:
+    """Write the directions of the teacher's features that tell phones apart."""
+    from safetensors.torch import save_file
+
+    frames = load_frames(folder)
+    _, found = _lda(frames.teacher.float(), frames.phones, dims)
+    save_file({"directions": found.contiguous()}, out)
+
+
 # --- what is quantised --------------------------------------------------------------------------------------
 
 

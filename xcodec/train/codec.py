@@ -28,6 +28,7 @@ from xcodec.train.init import (
     codebooks_are_placed,
     load_teacher,
     place_codebooks,
+    read_directions,
     remember_features,
     rest_but_decoder,
     spare_semantics,
@@ -161,7 +162,8 @@ class CodecTrainer(Run[CropBatch]):
             load_teacher(self.network.teacher)
             if config.semantic_share is not None:
                 clips = self.first_clips()
-                start_semantics(self.network, clips)
+                given = config.semantic_directions
+                start_semantics(self.network, clips, None if given is None else read_directions(given))
                 balance_branches(self.network, clips, config.semantic_share)
         if self.network.teacher is not None and config.teacher_cache is not None:
             remember_features(self.network.teacher, Path(config.teacher_cache))

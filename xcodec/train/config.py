@@ -297,6 +297,9 @@ class TrainConfig(RunConfig):
     semantic_share: float | None = None
     """Of the variance of what is quantised, how much the semantic branch has when training starts. It then starts as
     the principal directions of the teacher's features. ``null`` leaves both to chance, as the release does."""
+    semantic_directions: str | None = None
+    """A safetensors file with the `directions` [teacher's width, width] in which the semantic branch starts instead,
+    such as those that tell phones apart (experiments/xcodec_mini/first_codebook.py)."""
     semantic_levels: int | None = None
     """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on sound.
     ``null``: all of them code both, as the paper's do."""
