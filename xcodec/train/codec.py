@@ -19,6 +19,7 @@ from xcodec.codec.checkpoint import save
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
+from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CropBatch, crop_loader
 from xcodec.train.config import TrainConfig
 from xcodec.train.discriminators import Discriminators, halves
@@ -314,7 +315,7 @@ class CodecTrainer(Run[CropBatch]):
 
     def _validator(self) -> Validator:
         data, rate = self.config.data, self.config.codec.sample_rate
-        unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0))
+        unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0), augmentation=AugmentationConfig())
         return Validator(data.validation, unchanged, data.validation_crops, self.config.batch_size)
 
     def set_learning_rates(self) -> dict[str, float]:

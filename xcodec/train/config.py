@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xcodec.codec.config import SpectralConfig, TeacherConfig, XCodecConfig
+from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
 from xcodec.utils.config import ConfigError
 from xcodec.utils.config import require as _require
@@ -35,6 +36,8 @@ class DataConfig:
     """Train on this many crops over and over, for ``teacher_cache``; ``null``: none comes twice."""
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """Rooms, microphones and noise; none by default. Validation hears none."""
     max_broken_files: int = 20
     """Broken or missing files that are skipped; the next one ends the run."""
     workers: int = 2
@@ -56,6 +59,7 @@ class DataConfig:
             seconds=self.seconds,
             sample_rate=sample_rate,
             gain_db=self.gain_db,
+            augmentation=self.augmentation,
             max_broken_files=self.max_broken_files,
         )
 
