@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test fuzz lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py
 
 test: lint
 	$(BIN)/pytest
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz.run --minutes 10
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

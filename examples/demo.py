@@ -66,7 +66,7 @@ def main() -> None:
     print(f"To listen to and look at: {options.folder}")
 
 
-def through_files(codec: xcodec.XCodec, kbps: float, original: Path) -> Result:
+def through_files(codec: xcodec.Codec, kbps: float, original: Path) -> Result:
     """Encode the recording into a file of tokens, and decode that."""
     files = FileCodec(codec, kbps)
     tokens = original.with_name(f"{kbps:g}kbps.xc")

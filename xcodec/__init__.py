@@ -3,8 +3,10 @@
 import xcodec
 
 codec = xcodec.load()
-codes = codec.encode(wav, bandwidth=4)  # float [B, 1, T] at codec.sample_rate -> int64 [B, K, F]
+wav = xcodec.read_audio("speech.mp3", codec.sample_rate)  # float [T]
+codes = codec.encode(wav, bandwidth=4)  # float [B, 1, T] or [T] -> int64 [B, K, F]
 audio = codec.decode(codes)             # -> float [B, 1, F × hop_length]
+xcodec.write_audio("decoded.wav", audio, codec.sample_rate)
 """
 
 from __future__ import annotations
@@ -13,20 +15,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xcodec.codec.checkpoint import save
+    from xcodec.audio.tensors import read_audio, write_audio
     from xcodec.codec.config import XCodecConfig
     from xcodec.codec.model import XCodec
-    from xcodec.engine.load import load
+    from xcodec.engine.engine import Codec, load
+    from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
 
 __version__ = "0.1.0"
-__all__ = ["XCodec", "XCodecConfig", "__version__", "load", "save"]
+__all__ = [
+    "Codec",
+    "StreamingDecoder",
+    "StreamingEncoder",
+    "XCodec",
+    "XCodecConfig",
+    "__version__",
+    "load",
+    "read_audio",
+    "write_audio",
+]
 
 # Imported when first asked for: torch takes seconds, and `xcodec --help` needs none of it.
 _HOMES = {
     "XCodec": ".codec.model",
     "XCodecConfig": ".codec.config",
-    "load": ".engine.load",
-    "save": ".codec.checkpoint",
+    "Codec": ".engine.engine",
+    "StreamingDecoder": ".inference.streaming",
+    "StreamingEncoder": ".inference.streaming",
+    "load": ".engine.engine",
+    "read_audio": ".audio.tensors",
+    "write_audio": ".audio.tensors",
 }
 
 

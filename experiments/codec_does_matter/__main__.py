@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from experiments.codec_does_matter.comparison import CONFIGS, MODELS, PIECES, SOURCES, ComparedCodec, Comparison
-from xcodec.utils.signals import debugging, one_line
+from xcodec.utils.errors import debugging, one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -81,7 +81,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
                 max_seconds=PIECES[task],
                 jobs=jobs,
             )
-            say(f"{plan.table(codec, task)}: {made.clips} clips, {made.new} new, {len(made.skipped)} skipped")
+            say(f"{plan.table(codec, task)}: {made.clips} clips, {made.kept} new, {len(made.skipped)} skipped")
 
 
 def train_models(plan: Comparison, changes: list[str]) -> None:

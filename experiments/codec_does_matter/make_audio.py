@@ -12,9 +12,8 @@ import torch
 from experiments.codec_does_matter.comparison import MODELS, MUSIC_RESYNTHESIS, ComparedCodec, Comparison
 from experiments.codec_does_matter.held_out import Utterance, keyword_classes, music, sounds, utterances
 from xcodec import audio
-from xcodec.codec.checkpoint import load
-from xcodec.codec.model import XCodec
 from xcodec.data.manifest import AudioItem, read_span
+from xcodec.engine.engine import Codec, load
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
 from xcodec.lm.checkpoint import load_refining
@@ -33,12 +32,12 @@ def read_item(item: AudioItem, sample_rate: int, first: int = 0, samples: int | 
     return audio.resample(span[None], item.sample_rate, sample_rate)[0]
 
 
-def encode(codec: XCodec, wav: np.ndarray) -> torch.Tensor:
+def encode(codec: Codec, wav: np.ndarray) -> torch.Tensor:
     """All codes [K, F]."""
     return codec.encode(torch.from_numpy(np.ascontiguousarray(wav)))[0]
 
 
-def write(path: Path, codec: XCodec, codes: torch.Tensor) -> None:
+def write(path: Path, codec: Codec, codes: torch.Tensor) -> None:
     """Codes [K, F] as a file; nothing said is a moment of silence, which counts as all words lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wav = codec.decode(codes[None])[0].numpy() if codes.shape[1] else np.zeros((1, codec.sample_rate // 4), np.float32)
@@ -76,7 +75,7 @@ def speak_all(comparison: Comparison, compared: ComparedCodec, seed: int, count:
         speak(comparison, compared, speaker, utterance, seed, seed * 100_000 + index)
 
 
-def resynthesise(comparison: Comparison, compared: ComparedCodec, codec: XCodec, utterance: Utterance) -> None:
+def resynthesise(comparison: Comparison, compared: ComparedCodec, codec: Codec, utterance: Utterance) -> None:
     """What no language model on these tokens can surpass."""
     paths = {k: comparison.made(compared, f"resynthesis-{k}", 0) / f"{utterance.name}.wav" for k in (1, 8)}
     if all(path.exists() for path in paths.values()):

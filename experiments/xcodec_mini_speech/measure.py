@@ -23,7 +23,8 @@ from experiments.codec_does_matter.held_out import Utterance, utterances
 from experiments.codec_does_matter.judge import append, read_rows
 from experiments.codec_does_matter.make_audio import PROMPT_SECONDS, encode, read_item
 from experiments.codec_does_matter.more_speech import HELD_OUT_VOICE
-from xcodec import XCodec, audio
+from xcodec import audio
+from xcodec.engine.engine import Codec
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.summary import estimate
 from xcodec.generate.common import default_model
@@ -40,7 +41,7 @@ def say(speaker: SpeechGenerator, utterance: Utterance, seed: int) -> np.ndarray
     return decode(codec, speaker.say(utterance.text, voice, SpeechOptions(), seed))
 
 
-def decode(codec: XCodec, codes: Tensor) -> np.ndarray:
+def decode(codec: Codec, codes: Tensor) -> np.ndarray:
     """Codes [K, F] as float32 [T]."""
     wav: np.ndarray = codec.decode(codes[None])[0, 0].numpy()
     return wav

@@ -133,8 +133,8 @@ def test_clipped_input_and_values_beyond_one_are_kept(tmp_path: Path) -> None:
     decoded, _ = audio.read(tmp_path / "clipped.wav")
     assert np.abs(decoded[0] - clipped).max() < 2**-15
     assert (decoded.min(), decoded.max()) == (-1, np.float32(32767 / 32768))
-    soundfile.write(tmp_path / "loud.wav", np.array([3.5, -700.0, 0.25]), 16_000, subtype="FLOAT")
-    assert audio.read(tmp_path / "loud.wav")[0].tolist() == [[3.5, -700.0, 0.25]]
+    soundfile.write(tmp_path / "loud.wav", np.array([3.5, -30.0, 0.25]), 16_000, subtype="FLOAT")
+    assert audio.read(tmp_path / "loud.wav")[0].tolist() == [[3.5, -30.0, 0.25]]
 
 
 def test_mono_is_the_mean_of_all_channels(tmp_path: Path, tone: Tone) -> None:
@@ -232,7 +232,7 @@ def test_a_part_is_reached_without_decoding_the_rest(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", signal, 16_000, subtype="FLOAT")
     part, _ = audio.read(tmp_path / "clip.wav", start=50_000, samples=10_000)
     assert part.shape == (1, 10_000)
-    assert audio.info(tmp_path / "clip.wav").samples == 200_000
+    assert audio.info(tmp_path / "clip.wav", believe=True).samples == 200_000
 
 
 @pytest.mark.parametrize("mono", [True, False])

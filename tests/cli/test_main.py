@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import __version__, audio, load, save
+from xcodec import __version__, audio, load
 from xcodec.inference.files import FileCodec
 from xcodec.tokens.xc_file import read_header
 
@@ -53,7 +53,7 @@ def record(path: Path, samples: int = 8_000, rate: int = 16_000, channels: int =
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(tiny_codec(teacher=None), folder)
+    tiny_codec(teacher=None).save_pretrained(folder)
     return folder
 
 
@@ -313,3 +313,30 @@ def test_interrupted(model: Path, tmp_path: Path, sent: str, exit_code: int, job
     made = list((tmp_path / "out").iterdir())
     assert len(made) < 60
     assert all(audio.info(path).samples == 1_000_000 for path in made)  # whole, and nothing half-written beside them
+
+
+# --- closed standard streams ------------------------------------------------------------------------------------------
+
+
+def closed(command: str, *redirections: str) -> subprocess.CompletedProcess[str]:
+    """A command line of the shell, started without some of its standard streams."""
+    line = f"{COMMAND} {command} {' '.join(redirections)}"
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=300, env=ONE_THREAD)
+
+
+def test_a_file_is_encoded_as_always_whatever_stream_is_closed(model: Path, tmp_path: Path) -> None:
+    recording = record(tmp_path / "a.wav")
+    assert closed(f"encode {recording} {tmp_path}/0.xc --model {model}").returncode == 0
+    for index, redirection in enumerate((">&-", "<&-", "2>&-", "<&- >&- 2>&-"), 1):
+        assert closed(f"encode {recording} {tmp_path}/{index}.xc --model {model}", redirection).returncode == 0
+        assert (tmp_path / f"{index}.xc").read_bytes() == (tmp_path / "0.xc").read_bytes()
+
+
+def test_results_that_cannot_be_printed_are_an_error(tmp_path: Path) -> None:
+    done = closed(f"info {record(tmp_path / 'a.wav')}", ">&-")
+    assert "standard output is closed" in error_of(done)
+
+
+def test_a_pipe_that_is_closed_is_named(model: Path) -> None:
+    assert "standard input is closed" in error_of(closed(f"encode - - --model {model}", "<&-"))
+    assert "standard output is closed" in error_of(closed(f"decode - - --model {model}", ">&-", "< /dev/null"))

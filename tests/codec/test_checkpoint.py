@@ -21,9 +21,7 @@ import xcodec
 from tests.codec.test_parity import GOLDEN, golden_rule, write_release
 from tests.conftest import TEACHERS, tiny_config
 from xcodec.codec import checkpoint as sources
-from xcodec.codec.checkpoint import load, save, tokens_hash, weights_hash
 from xcodec.codec.config import QuantizerConfig, SemanticConfig, TeacherConfig
-from xcodec.codec.formats import to_transformers
 from xcodec.codec.model import XCodec
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.files import NotReplaceableError
@@ -57,7 +55,7 @@ def change_tensors(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> 
 def error_of(source: Path | str | None) -> str:
     """The one line that says why something cannot be loaded."""
     with pytest.raises(CheckpointError) as caught:
-        load(source)
+        XCodec.from_pretrained(source)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -69,8 +67,8 @@ def error_of(source: Path | str | None) -> str:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_save_and_load_to_the_last_bit(kind: str, tmp_path: Path) -> None:
     codec = untrained(**KINDS[kind])
-    save(codec, tmp_path / "model")
-    loaded = load(tmp_path / "model")
+    codec.save_pretrained(tmp_path / "model")
+    loaded = XCodec.from_pretrained(tmp_path / "model")
     assert loaded.config == codec.config
     assert not loaded.training
     expected = codec.state_dict()
@@ -78,24 +76,24 @@ def test_save_and_load_to_the_last_bit(kind: str, tmp_path: Path) -> None:
     for name, tensor in loaded.state_dict().items():
         assert tensor.dtype == expected[name].dtype
         assert torch.equal(tensor, expected[name]), name
-    assert weights_hash(loaded) == weights_hash(codec)
+    assert loaded.fingerprint.weights == codec.fingerprint.weights
     wav = torch.randn(1, 1, 1600)
     assert torch.equal(loaded.encode(wav), codec.encode(wav))
 
 
 def test_either_file_of_the_folder_may_be_named(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     for name in ("config.json", "model.safetensors"):
-        assert load(tmp_path / name).config == codec.config
+        assert XCodec.from_pretrained(tmp_path / name).config == codec.config
 
 
 def test_loading_takes_no_random_numbers_and_can_be_trained_on(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
     with torch.inference_mode():
-        loaded = load(tmp_path)
+        loaded = XCodec.from_pretrained(tmp_path)
     assert torch.equal(torch.rand(4), expected)
     loaded.train()
     loaded(torch.randn(2, 1, 3200), torch.tensor([4, 4])).audio.square().mean().backward()
@@ -104,18 +102,19 @@ def test_loading_takes_no_random_numbers_and_can_be_trained_on(tmp_path: Path, c
 
 def test_half_precision_is_stored_and_single_is_loaded(tmp_path: Path) -> None:
     codec = untrained("spectral", "whisper")
-    save(codec, tmp_path / "whole")
-    save(codec, tmp_path / "half", dtype=torch.float16)
+    codec.save_pretrained(tmp_path / "whole")
+    codec.save_pretrained(tmp_path / "half", dtype=torch.float16)
     stored = load_file(tmp_path / "half" / "model.safetensors")
     assert {tensor.dtype for name, tensor in stored.items() if not name.endswith("updates")} == {torch.float16}
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
     assert sizes[1] < 0.6 * sizes[0]
-    loaded = load(tmp_path / "half")
+    loaded = XCodec.from_pretrained(tmp_path / "half")
     for name, tensor in codec.state_dict().items():
         assert loaded.state_dict()[name].dtype == tensor.dtype
         assert torch.equal(loaded.state_dict()[name], tensor.to(torch.float16).to(tensor.dtype)), name
-    save(loaded, tmp_path / "again", dtype=torch.float16)
-    assert weights_hash(load(tmp_path / "again")) == weights_hash(loaded) != weights_hash(codec)
+    loaded.save_pretrained(tmp_path / "again", dtype=torch.float16)
+    again = XCodec.from_pretrained(tmp_path / "again")
+    assert again.fingerprint.weights == loaded.fingerprint.weights != codec.fingerprint.weights
 
 
 def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -123,15 +122,15 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         codec.prior.bias[0] = 1e6
     with pytest.raises(CheckpointError, match=r"prior.bias overflows float16"):
-        save(codec, tmp_path / "half", dtype=torch.float16)
+        codec.save_pretrained(tmp_path / "half", dtype=torch.float16)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_statistics_may_be_left_out(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path, statistics=False)
+    codec.save_pretrained(tmp_path, statistics=False)
     assert not [name for name in load_file(tmp_path / "model.safetensors") if name.endswith(("usage", "sums"))]
-    loaded = load(tmp_path)
-    assert weights_hash(loaded) == weights_hash(codec)
+    loaded = XCodec.from_pretrained(tmp_path)
+    assert loaded.fingerprint.weights == codec.fingerprint.weights
     for level in loaded.quantizer.levels:
         assert torch.equal(level.codebook.sums, level.codebook.vectors)
         assert torch.equal(level.codebook.usage, torch.ones(64))
@@ -140,13 +139,13 @@ def test_statistics_may_be_left_out(tmp_path: Path, codec: XCodec) -> None:
 
 
 def test_half_of_the_statistics_is_an_error(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     change_tensors(tmp_path, lambda tensors: tensors.pop("quantizer.levels.2.codebook.sums"))
     assert "missing: quantizer.levels.2.codebook.sums" in error_of(tmp_path)
 
 
 def test_every_tensor_that_does_not_fit_is_named(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
 
     def damage(tensors: dict[str, Tensor]) -> None:
         del tensors["prior.bias"]
@@ -176,21 +175,21 @@ def test_every_tensor_that_does_not_fit_is_named(tmp_path: Path, codec: XCodec) 
     ],
 )
 def test_a_bad_config_is_one_clear_line(text: str, expected: str, tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(text, "utf-8", errors="surrogateescape")
     assert expected in error_of(tmp_path)
 
 
 def test_a_config_without_version_is_the_first(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings.pop("format_version") == 1
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    assert load(tmp_path).config == codec.config
+    assert XCodec.from_pretrained(tmp_path).config == codec.config
 
 
 def test_damaged_and_missing_weights(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     whole = weights.read_bytes()
     for damaged in (whole[:1000], whole[:-1], b"", b"\xff" * 100, whole[:8] + b"[" + whole[9:]):
@@ -210,7 +209,7 @@ def test_damaged_and_missing_weights(tmp_path: Path, codec: XCodec) -> None:
 def test_an_interrupted_save_leaves_what_was_there(
     tmp_path: Path, codec: XCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(codec, tmp_path / "model")
+    codec.save_pretrained(tmp_path / "model")
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
 
     def fail(tensors: dict[str, Tensor], path: Path, **_: Any) -> None:
@@ -220,7 +219,7 @@ def test_an_interrupted_save_leaves_what_was_there(
     monkeypatch.setattr("xcodec.utils.checkpoint_io.save_file", fail)
     for name in ("model", "new"):
         with pytest.raises(KeyboardInterrupt):
-            save(untrained(), tmp_path / name)
+            untrained().save_pretrained(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
@@ -228,7 +227,7 @@ def test_an_interrupted_save_leaves_what_was_there(
 def test_a_save_that_cannot_take_its_place_leaves_what_was_there(
     tmp_path: Path, codec: XCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(codec, tmp_path / "model")
+    codec.save_pretrained(tmp_path / "model")
     rename = os.rename
 
     def fail(source: Path, target: Path) -> None:
@@ -238,27 +237,27 @@ def test_a_save_that_cannot_take_its_place_leaves_what_was_there(
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="the disk is gone"):
-        save(untrained(), tmp_path / "model")
+        untrained().save_pretrained(tmp_path / "model")
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert weights_hash(load(tmp_path / "model")) == weights_hash(codec)
+    assert XCodec.from_pretrained(tmp_path / "model").fingerprint.weights == codec.fingerprint.weights
 
 
 def test_a_checkpoint_is_replaced_and_anything_else_is_kept(tmp_path: Path, codec: XCodec) -> None:
     other = untrained()
-    save(codec, tmp_path / "a" / "b")
-    save(other, tmp_path / "a" / "b")
-    assert weights_hash(load(tmp_path / "a" / "b")) == weights_hash(other)
+    codec.save_pretrained(tmp_path / "a" / "b")
+    other.save_pretrained(tmp_path / "a" / "b")
+    assert XCodec.from_pretrained(tmp_path / "a" / "b").fingerprint.weights == other.fingerprint.weights
     (tmp_path / "a" / "b" / "diary.txt").write_text("dear diary")
     with pytest.raises(NotReplaceableError, match=r"holds other things \(diary.txt\)"):
-        save(codec, tmp_path / "a" / "b")
+        codec.save_pretrained(tmp_path / "a" / "b")
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="is a file"):
-        save(codec, tmp_path / "file")
+    with pytest.raises(NotReplaceableError, match="is a file"):
+        codec.save_pretrained(tmp_path / "file")
 
 
 def test_whoever_may_read_the_config_may_read_the_weights(tmp_path: Path, codec: XCodec) -> None:
-    save(codec, tmp_path)
+    codec.save_pretrained(tmp_path)
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes["model.safetensors"] == modes["config.json"]
 
@@ -268,7 +267,7 @@ def test_whoever_may_read_the_config_may_read_the_weights(tmp_path: Path, codec:
 
 def test_the_hash_follows_what_makes_codes_and_audio_and_nothing_else() -> None:
     codec = untrained("dac", "hubert")
-    first = weights_hash(codec)
+    first = codec.fingerprint.weights
     assert len(bytes.fromhex(first)) == 8
     with torch.no_grad():
         codec.quantizer.levels[0].codebook.usage += 1
@@ -276,7 +275,7 @@ def test_the_hash_follows_what_makes_codes_and_audio_and_nothing_else() -> None:
         codec.quantizer.levels[0].codebook.updates += 1
         codec.to_semantic.bias += 1
         codec.semantic_decoder.last.weight += 1
-    assert weights_hash(codec) == first
+    assert codec.fingerprint.weights == first
     seen = {first}
     for tensor in (
         codec.acoustic_encoder.layers[0].bias,
@@ -289,18 +288,18 @@ def test_the_hash_follows_what_makes_codes_and_audio_and_nothing_else() -> None:
     ):
         with torch.no_grad():
             tensor.view(-1)[0] += 0.5
-        seen.add(weights_hash(codec))
+        seen.add(codec.fingerprint.weights)
     assert len(seen) == 8
 
 
 def test_a_decoder_that_has_been_trained_on_leaves_the_hash_of_the_tokens_as_it_was() -> None:
     codec = untrained("dac", "hubert")
-    first, whole = tokens_hash(codec), weights_hash(codec)
+    first, whole = codec.fingerprint.tokens, codec.fingerprint.weights
     with torch.no_grad():
         codec.to_acoustic.weight += 1
         codec.acoustic_decoder.layers[6].bias += 1
-    assert tokens_hash(codec) == first
-    assert weights_hash(codec) != whole
+    assert codec.fingerprint.tokens == first
+    assert codec.fingerprint.weights != whole
     seen = {first}
     for tensor in (
         codec.acoustic_encoder.layers[0].bias,
@@ -311,7 +310,7 @@ def test_a_decoder_that_has_been_trained_on_leaves_the_hash_of_the_tokens_as_it_
     ):
         with torch.no_grad():
             tensor.view(-1)[0] += 0.5
-        seen.add(tokens_hash(codec))
+        seen.add(codec.fingerprint.tokens)
     assert len(seen) == 6
 
 
@@ -323,9 +322,9 @@ def test_without_a_source_it_is_the_model_in_the_package(
 ) -> None:
     monkeypatch.setattr(sources, "SHIPPED_FOLDER", tmp_path / "shipped")
     assert "this installation has lost its model" in error_of(None)
-    save(codec, tmp_path / "shipped")
+    codec.save_pretrained(tmp_path / "shipped")
     for source in (None, "xcodec-mini"):
-        assert weights_hash(xcodec.load(source)) == weights_hash(codec)
+        assert xcodec.load(source).fingerprint.weights == codec.fingerprint.weights
 
 
 @pytest.fixture
@@ -346,12 +345,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path
 
 def test_a_hub_name_is_found_in_the_cache(hub: Callable[[str], Path]) -> None:
     codec = untrained("dac")
-    to_transformers(codec, hub("hf-audio/xcodec-wavlm-mls"))
-    save(codec, hub("someone/their-codec"))
-    official = load("xcodec-wavlm-mls")
+    codec.save_pretrained(hub("hf-audio/xcodec-wavlm-mls"), file_format="transformers")
+    codec.save_pretrained(hub("someone/their-codec"))
+    official = XCodec.from_pretrained("xcodec-wavlm-mls")
     assert official.config.name == "xcodec-wavlm-mls"
-    assert weights_hash(official) == weights_hash(load("hf-audio/xcodec-wavlm-mls"))
-    assert weights_hash(load("someone/their-codec")) == weights_hash(codec)
+    assert official.fingerprint.weights == XCodec.from_pretrained("hf-audio/xcodec-wavlm-mls").fingerprint.weights
+    assert XCodec.from_pretrained("someone/their-codec").fingerprint.weights == codec.fingerprint.weights
 
 
 def test_a_hub_name_that_is_not_in_the_cache(hub: Callable[[str], Path]) -> None:
@@ -372,7 +371,7 @@ def test_names_that_are_nothing(tmp_path: Path) -> None:
 
 
 def test_tensors_of_transformers_are_named_as_it_names_them(tmp_path: Path) -> None:
-    to_transformers(untrained("dac"), tmp_path)
+    untrained("dac").save_pretrained(tmp_path, file_format="transformers")
 
     def damage(tensors: dict[str, Tensor]) -> None:
         del tensors["quantizer.quantizers.1.codebook.inited"]
@@ -397,7 +396,7 @@ def test_tensors_of_transformers_are_named_as_it_names_them(tmp_path: Path) -> N
     ("changes", "part"),
     [
         ({"teacher": None}, "without a teacher"),
-        ({"acoustic": "spectral"}, "spectral acoustic halves"),
+        ({"acoustic": "spectral"}, "spectral acoustic networks"),
         (KINDS["factorised"] | {"acoustic": "dac"}, "codes of width 4"),
         ({"teacher": "whisper"}, "a Whisper teacher"),
         ({"semantic": SemanticConfig(TeacherConfig(TEACHERS["hubert"].architecture, layers=1))}, "layer 1"),
@@ -413,7 +412,7 @@ def test_tensors_of_transformers_are_named_as_it_names_them(tmp_path: Path) -> N
 def test_what_transformers_cannot_hold_is_named(changes: dict[str, Any], part: str, tmp_path: Path) -> None:
     codec = XCodec(tiny_config(**{"acoustic": "dac", "teacher": "hubert", **changes}))
     with pytest.raises(CheckpointError, match=f"transformers cannot hold.*{part}"):
-        to_transformers(codec, tmp_path / "model")
+        codec.save_pretrained(tmp_path / "model", file_format="transformers")
     assert not (tmp_path / "model").exists()
 
 
@@ -422,14 +421,14 @@ def test_what_transformers_cannot_hold_is_named(changes: dict[str, Any], part: s
     [("block_dilations", [1, 3]), ("unit_kernel_size", 5), ("kernel_size", 5), ("strides", [2])],
 )
 def test_what_ours_cannot_hold_is_named(setting: str, value: Any, tmp_path: Path) -> None:
-    to_transformers(untrained("dac"), tmp_path)
+    untrained("dac").save_pretrained(tmp_path, file_format="transformers")
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**settings, setting: value}))
     assert f"{setting} is {value}, but xcodec has only" in error_of(tmp_path)
 
 
 def test_branches_that_disagree_on_frames_are_refused(tmp_path: Path) -> None:
-    to_transformers(untrained("dac"), tmp_path)
+    untrained("dac").save_pretrained(tmp_path, file_format="transformers")
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["semantic_model_config"]["conv_stride"][0] = 4
     (tmp_path / "config.json").write_text(json.dumps(settings))

@@ -87,21 +87,6 @@ def test_kmeans_finds_separate_clusters() -> None:
     assert distance.max() < 0.2  # every cluster got an entry of its own
 
 
-def test_ignored_channels_stay_at_zero_and_decide_nothing() -> None:
-    rvq = quantizer(codebooks=1)
-    codebook = rvq.levels[0].codebook
-    codebook.ignored = 3
-    rvq.train()
-    for _ in range(3):
-        rvq(torch.randn(8, 8, 50), all_levels(8, 1))
-    assert (codebook.vectors[:, -3:] == 0).all()
-    assert (codebook.vectors[:, :-3] != 0).any(dim=1).all()
-    rvq.eval()
-    latents = torch.randn(2, 8, 30)
-    louder = torch.cat([latents[:, :5], 100 * torch.randn(2, 3, 30)], dim=1)
-    assert torch.equal(rvq.encode(latents, 1), rvq.encode(louder, 1))
-
-
 def test_kmeans_leaves_no_entry_to_an_outlier() -> None:
     torch.manual_seed(0)
     points = torch.randn(4000, 4) * torch.rand(4000, 1).pow(4)  # most of them near zero, few far away

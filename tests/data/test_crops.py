@@ -12,9 +12,8 @@ import soundfile
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from xcodec.data.crops import (CorpusConfig, CropConfig, RandomCrops, ShardedSteps, crop_loader)
-from xcodec.data.manifest import AudioItem, DataError, read_corpus
-from xcodec.data.manifest import BrokenAudioError, read_span
+from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops, ShardedSteps, crop_loader
+from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
 from xcodec.train.init import RecurringCrops
 
 RATE = 8000

@@ -11,7 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from xcodec.data.manifest import DataError
-from xcodec.data.token_table import (Skipped, TableInfo, TokenItem, read_ids, read_info, read_table, write_shard)
+from xcodec.data.token_table import (
+    Origin,
+    TableInfo,
+    TokenItem,
+    read_ids,
+    read_info,
+    read_origins,
+    read_table,
+    write_shard,
+)
 
 INFO = TableInfo("tiny", "00112233aabbccdd", codebooks=3, codebook_size=64, sample_rate=16_000, hop_length=320)
 
@@ -24,7 +33,7 @@ def clip(name: str, frames: int, **about: str) -> TokenItem:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     first = [clip("b", 7, text="Zwei.", speaker="ann", split="valid"), clip("a", 4, domain="music")]
-    write_shard(tmp_path / "tokens-00000.parquet", INFO, first, [Skipped("broken.wav", "is cut short")])
+    write_shard(tmp_path / "tokens-00000.parquet", INFO, first)
     write_shard(tmp_path / "tokens-00001.parquet", INFO, [clip("0", 1)])
     return tmp_path
 
@@ -62,9 +71,51 @@ def test_other_tools_see_frames_of_fixed_width(table: Path) -> None:
     assert row["text"] is None
 
 
-def test_a_shard_knows_its_ids_and_what_was_skipped(table: Path) -> None:
+def test_a_shard_knows_its_ids_and_its_table(table: Path) -> None:
     assert read_ids(table / "tokens-00000.parquet") == ["b", "a"]
-    assert read_info(table / "tokens-00000.parquet") == (INFO, [Skipped("broken.wav", "is cut short")])
+    assert read_info(table / "tokens-00000.parquet") == INFO
+
+
+def test_a_row_keeps_from_which_audio_it_is_made(tmp_path: Path) -> None:
+    shard = tmp_path / "tokens-00000.parquet"
+    origins = {
+        "a": Origin("/a.wav", "1:2:3", "ab" * 32, 8_000, 0, 5, 10, (0, 2)),
+        "b": Origin("/caf\\xe9.wav", "4:5:6", "cd" * 32, 44_100, 99, 0, 99, None),
+    }
+    write_shard(shard, INFO, [dataclasses.replace(clip(name, 3), origin=origin) for name, origin in origins.items()])
+    assert read_origins(shard) == origins
+    assert pq.read_table(shard).to_pylist()[0]["content"] == "ab" * 32
+
+
+def test_a_table_of_an_earlier_version_is_read_but_not_added_to(table: Path) -> None:
+    shard = table / "tokens-00001.parquet"
+    whole = pq.read_table(shard)
+    later = ("path", "stamp", "content", "file_rate", "file_samples", "start", "samples", "channels")
+    pq.write_table(whole.drop_columns(list(later)), shard)
+    assert [item.id for item in read_table(table).items] == ["0", "a", "b"]
+    with pytest.raises(DataError, match="earlier version"):
+        read_origins(shard)
+    with pytest.raises(DataError, match="does not say of all rows"):
+        read_origins(table / "tokens-00000.parquet")
+
+
+@pytest.mark.parametrize(
+    ("start", "samples", "channels", "content", "overlaps"),
+    [
+        (15, 10, None, "x", True),
+        (20, 10, None, "x", False),  # 10 to 20, then 20 to 30
+        (0, 10, None, "x", False),
+        (12, 2, (1,), "x", True),
+        (12, 2, (0,), "x", False),
+        (12, 2, None, "y", False),
+    ],
+)
+def test_which_audio_overlaps(
+    start: int, samples: int, channels: tuple[int, ...] | None, content: str, overlaps: bool
+) -> None:
+    first = Origin("/a.wav", "", "x", 8_000, 0, 10, 10, (1, 2))
+    second = Origin("/b.wav", "", content, 8_000, 0, start, samples, channels)
+    assert first.overlaps(second) is second.overlaps(first) is overlaps
 
 
 def test_shards_of_two_codecs_do_not_mix(table: Path) -> None:

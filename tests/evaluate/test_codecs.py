@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.evaluate.codecs import MODES, Codec2, Opus, Tokenizer, open_codecs
 from xcodec.evaluate.metrics import Signal
 from xcodec.tokens.xc_file import AudioTokenizer
@@ -55,7 +55,7 @@ def test_the_original_is_untouched(speech: Signal) -> None:
 
 
 def test_whatever_load_takes_is_judged_at_each_bandwidth(tmp_path: Path, speech: Signal) -> None:
-    save(tiny_codec(teacher=None), tmp_path / "mine")
+    tiny_codec(teacher=None).save_pretrained(tmp_path / "mine")
     every = open_codecs([f"{tmp_path / 'mine'}@all"])
     assert [codec.label for codec in every] == ["mine@0.3", "mine@0.6", "mine@1.2"]
     one = every[1]
@@ -146,9 +146,7 @@ def tiny_mimi(folder: Path) -> None:
 
 
 def tiny_xcodec(folder: Path) -> None:
-    from xcodec.codec.formats import to_transformers
-
-    to_transformers(tiny_codec("dac", "hubert"), folder)
+    tiny_codec("dac", "hubert").save_pretrained(folder, file_format="transformers")
 
 
 @pytest.mark.parametrize("make", [tiny_encodec, tiny_dac, tiny_mimi, tiny_xcodec])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.codecs import open_codecs
 from xcodec.evaluate.journal import read_lines
@@ -46,7 +46,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, speech: Signal) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(tiny_codec(teacher=None), folder)
+    tiny_codec(teacher=None).save_pretrained(folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.evaluate.alignment import Aligner
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.probes import Budget
@@ -46,7 +46,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Path) -> None:
-    save(tiny_codec(teacher="hubert"), tmp_path / "tiny")
+    tiny_codec(teacher="hubert").save_pretrained(tmp_path / "tiny")
     clips = choose([corpus], Choice())
     steps = list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, budget=Budget(steps=5)), clips))
     assert steps == list(range(12, -1, -1))
@@ -70,7 +70,7 @@ def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Pa
 
 def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
-        save(tiny_codec(teacher=None), tmp_path / name)
+        tiny_codec(teacher=None).save_pretrained(tmp_path / name)
     clips = choose([corpus], Choice())
     one, two = (str(tmp_path / name) for name in ("one", "two"))
     list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips))
@@ -91,7 +91,7 @@ def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypa
 
 
 def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None:
-    save(tiny_codec(teacher=None), tmp_path / "tiny")
+    tiny_codec(teacher=None).save_pretrained(tmp_path / "tiny")
     item = tmp_path / "phones.item"
     item.write_text(
         "#file onset offset #phone prev-phone next-phone speaker\n"

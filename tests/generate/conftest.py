@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import tiny_codec
 from tests.lm.conftest import autoregressive, refining
 from xcodec import XCodec, audio
-from xcodec.codec.checkpoint import tokens_hash
 from xcodec.lm.checkpoint import save
 from xcodec.lm.config import CaptionConfig, CodecFacts, Durations, TextConfig
 
@@ -25,7 +24,7 @@ def codec() -> XCodec:
 @pytest.fixture(scope="session")
 def facts(codec: XCodec) -> CodecFacts:
     return CodecFacts(
-        codec.config.name, tokens_hash(codec), 4, codec.codebook_size, codec.sample_rate, codec.hop_length
+        codec.config.name, codec.fingerprint.tokens, 4, codec.codebook_size, codec.sample_rate, codec.hop_length
     )
 
 

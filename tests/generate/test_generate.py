@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from xcodec import XCodec, audio
-from xcodec import save as save_codec
 from xcodec.generate.common import GenerateError, as_sound
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits, sentences
+from xcodec.generate.speech import SpeechGenerator, SpeechOptions, _continued, limits
 from xcodec.lm.checkpoint import load
 from xcodec.lm.text import TextError
 
@@ -115,12 +114,6 @@ def test_of_several_samples_the_likeliest_is_taken(speaker: SpeechGenerator) -> 
     assert torch.equal(speaker.say("hello", None, SpeechOptions(samples=4, refine=False), 0), several[0].codes)
 
 
-def test_long_text_is_cut_at_commas_then_at_spaces() -> None:
-    assert sentences("aaa, bbb ccc ddd", longest=8) == ["aaa,", "bbb ccc", "ddd"]
-    with pytest.raises(GenerateError, match="a word of more than 8"):
-        sentences("a" * 9, longest=8)
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"), [("", "nothing to say"), (" .!", "nothing to say"), ("日本", "does not know")]
 )
@@ -192,7 +185,7 @@ def test_a_text_encoder_that_is_not_there(models: Path, codec: XCodec) -> None:
 
 
 def test_the_command_speaks_and_says_what_is_wrong(models: Path, codec: XCodec, voice: Path, tmp_path: Path) -> None:
-    save_codec(codec, tmp_path / "codec")
+    codec.save_pretrained(tmp_path / "codec")
     out = tmp_path / "out.wav"
     command = [COMMAND, "generate", "speech", "hello there", "--prompt", str(voice), "--out", str(out), "--codec"]
     done = subprocess.run(

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.inference.batch import Plan, Task, Work, run
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
-    save(tiny_codec(teacher=None), folder)
+    tiny_codec(teacher=None).save_pretrained(folder)
     return str(folder)
 
 

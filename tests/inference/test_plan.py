@@ -103,3 +103,10 @@ def test_a_pipe_is_refused_rather_than_waited_for() -> None:
 def test_find_tokens() -> None:
     touch("in/b.xc", "in/a/c.XC", "in/.b.xc", "in/d.wav")
     assert find_tokens(Path("in")) == [Path("in/a/c.XC"), Path("in/b.xc")]
+
+
+def test_an_output_without_a_name_is_not_this_folder() -> None:
+    touch("a.wav")
+    with pytest.raises(PlanError, match="name of the output is empty"):
+        plan("encode", [Path("a.wav")], "", ".xc")
+    assert planned("encode", ["a.wav"], ".") == {"a.wav": "a.xc"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.conftest import ACOUSTIC, TEACHERS, tiny_codec
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
-from xcodec.engine.engine import exact
+from xcodec.engine.engine import Codec
 from xcodec.inference import streaming
 from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
 
@@ -21,7 +21,7 @@ WINDOWED = ["whisper", None]
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a clip of seconds already has seams."""
-    monkeypatch.setattr(streaming, "PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(streaming, "CHUNK_SECONDS", 1.0)
 
 
 def awake(codec: XCodec) -> XCodec:
@@ -33,11 +33,11 @@ def awake(codec: XCodec) -> XCodec:
 
 
 def decoded(decoder: StreamingDecoder, codes: Tensor, sizes: list[int]) -> Tensor:
-    return torch.cat([*(decoder.push(piece) for piece in codes.split(sizes, dim=2)), decoder.finish()], dim=2)
+    return torch.cat([*(decoder.decode(piece) for piece in codes.split(sizes, dim=2)), decoder.finish()], dim=2)
 
 
 def encoded(encoder: StreamingEncoder, wav: Tensor, sizes: list[int]) -> Tensor:
-    return torch.cat([*(encoder.push(piece) for piece in wav.split(sizes)), encoder.finish()], dim=2)
+    return torch.cat([*(encoder.encode(piece) for piece in wav.split(sizes)), encoder.finish()], dim=2)
 
 
 @pytest.mark.parametrize("acoustic", list(ACOUSTIC))
@@ -45,8 +45,8 @@ def test_decoding_is_that_of_the_whole(acoustic: str) -> None:
     codec = awake(tiny_codec(acoustic, None))
     codes = torch.randint(64, (1, 4, 131))
     expected = codec.decode(codes)
-    for least, sizes in ((1, [1] * 131), (1, [131]), (7, [60, 0, 71]), (100, [3] * 43 + [2])):
-        streamed = decoded(StreamingDecoder(codec, least), codes, sizes)
+    for min_frames, sizes in ((1, [1] * 131), (1, [131]), (7, [60, 0, 71]), (100, [3] * 43 + [2])):
+        streamed = decoded(StreamingDecoder(codec, min_frames), codes, sizes)
         torch.testing.assert_close(streamed, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -61,7 +61,7 @@ def speaking(features: Tensor) -> Tensor:
 
 
 def test_decoding_a_voice_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = exact(awake(tiny_codec("spectral", None)))
+    codec = Codec(awake(tiny_codec("spectral", None))).network
     decoder = codec.acoustic_decoder
     assert isinstance(decoder, SpectralDecoder)
     assert decoder.voice is not None
@@ -71,8 +71,8 @@ def test_decoding_a_voice_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) 
     voiced = decoder.voice(decoder.spectrogram.expand(spectra))[1]
     assert 0.2 < voiced.double().mean() < 0.95
     expected = codec.decode(codes)
-    for least, sizes in ((1, [1] * 210), (7, [60, 0, 150]), (100, [3] * 70)):
-        streamed = decoded(StreamingDecoder(codec, least), codes, sizes)
+    for min_frames, sizes in ((1, [1] * 210), (7, [60, 0, 150]), (100, [3] * 70)):
+        streamed = decoded(StreamingDecoder(codec, min_frames), codes, sizes)
         torch.testing.assert_close(streamed, expected, rtol=1e-7, atol=1e-7)
     for attribute, wrong in (("align_frames", 1), ("context_frames", 5)):
         with monkeypatch.context() as patch:
@@ -96,9 +96,9 @@ def test_with_less_context_it_is_not(kind: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("acoustic", list(ACOUSTIC))
 def test_sound_comes_when_the_latency_says(acoustic: str) -> None:
     codec = tiny_codec(acoustic, None)
-    decoder = StreamingDecoder(codec, least=3)
+    decoder = StreamingDecoder(codec, min_frames=3)
     codes = torch.randint(64, (1, 4, 100))
-    silent = [decoder.push(code).numel() == 0 for code in codes.split(1, dim=2)]
+    silent = [decoder.decode(code).numel() == 0 for code in codes.split(1, dim=2)]
     assert silent.index(False) + 1 == round(decoder.latency * codec.frame_rate)
 
 
@@ -118,24 +118,25 @@ def test_encoding_is_that_of_the_whole(acoustic: str, teacher: str | None) -> No
 
 
 @pytest.mark.parametrize("teacher", [teacher for teacher in TEACHERS if teacher != "whisper"])
-def test_a_teacher_without_windows_hears_pieces(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_without_windows_is_given_chunks(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = tiny_codec(teacher=teacher)
     wav = 0.3 * torch.randn(5 * 16_000)
-    heard = []
+    given = []
 
-    def hear(wav: Tensor, frames: int) -> Tensor:
-        heard.append(frames)
+    def forward(wav: Tensor, frames: int, windowed: bool) -> Tensor:
+        assert not windowed
+        given.append(frames)
         return torch.zeros(1, 16, frames)
 
-    monkeypatch.setattr(codec.teacher, "hear", hear)
+    monkeypatch.setattr(codec.teacher, "forward", forward)
     monkeypatch.setattr(streaming, "WHOLE_CLIP_CONTEXT", 0.5)
     assert encoded(StreamingEncoder(codec), wav, [80_000]).shape == (1, 4, 250)
-    assert heard == [75, 100, 100, 100, 75]  # a second each, with half a second on either side
+    assert given == [75, 100, 100, 100, 75]  # a second each, with half a second on either side
 
 
 @pytest.mark.parametrize("teacher", list(TEACHERS))
 def test_a_clip_that_fits_into_a_piece_is_encoded_as_ever(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "PIECE_SECONDS", 20.0)
+    monkeypatch.setattr(streaming, "CHUNK_SECONDS", 20.0)
     codec = tiny_codec(teacher=teacher)
     wav = 0.3 * torch.randn(40_001)
     assert torch.equal(encoded(StreamingEncoder(codec, 0.6), wav, [40_001]), codec.encode(wav, 0.6))
@@ -145,11 +146,11 @@ def test_a_clip_that_fits_into_a_piece_is_encoded_as_ever(teacher: str, monkeypa
 @pytest.mark.parametrize("teacher", ["hubert", "whisper"])
 def test_codes_come_when_the_latency_says(teacher: str, look_ahead: float) -> None:
     codec = tiny_codec(teacher=teacher)
-    encoder = StreamingEncoder(codec, look_ahead=look_ahead, least=5)
+    encoder = StreamingEncoder(codec, look_ahead=look_ahead, min_frames=5)
     wav = 0.3 * torch.randn(6 * 16_000)
     given, waited = 0, 0.0
     for index, block in enumerate(wav.split(320)):
-        codes = encoder.push(block)
+        codes = encoder.encode(block)
         if codes.shape[2]:
             waited = max(waited, index + 1 - given)
             given += codes.shape[2]
@@ -167,20 +168,20 @@ def test_more_look_ahead_brings_it_closer_to_the_whole() -> None:
         for ahead in (0.0, 5.0)
     ]
     assert 0.1 < equal[0] < equal[1] - 0.01
-    assert equal[1] > 0.98  # a window of 4 s and 1 s after it: all that is heard offline, but for rounding
+    assert equal[1] > 0.98  # a window of 4 s and 1 s after it: all that it is given offline, but for rounding
 
 
 def test_what_a_stream_refuses() -> None:
     codec = tiny_codec(teacher="whisper")
     encoder, decoder = StreamingEncoder(codec), StreamingDecoder(codec)
     with pytest.raises(ValueError, match="finite"):
-        encoder.push(torch.tensor([0.0, float("nan")]))
+        encoder.encode(torch.tensor([0.0, float("nan")]))
     with pytest.raises(ValueError, match=r"\[1, 1, t\]"):
-        encoder.push(torch.zeros(2, 1, 320))
+        encoder.encode(torch.zeros(2, 1, 320))
     with pytest.raises(ValueError, match=r"\[1, K, f\]"):
-        decoder.push(torch.zeros(2, 4, 3, dtype=torch.int64))
+        decoder.decode(torch.zeros(2, 4, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="must lie in"):
-        decoder.push(torch.full((1, 4, 99), 64))
+        decoder.decode(torch.full((1, 4, 99), 64))
     with pytest.raises(ValueError, match="no bandwidth"):
         StreamingEncoder(codec, bandwidth=99)
     with pytest.raises(ValueError, match="at most 30 s"):
@@ -189,4 +190,4 @@ def test_what_a_stream_refuses() -> None:
         StreamingEncoder(codec, look_ahead=-1.0)
     encoder.finish()
     with pytest.raises(ValueError, match="finished"):
-        encoder.push(torch.zeros(1))
+        encoder.encode(torch.zeros(1))

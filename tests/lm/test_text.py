@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xcodec.lm.config import TextConfig
-from xcodec.lm.text import TextError, read, symbols_of
+from xcodec.lm.text import TextError, read, sentences, symbols_of
 
 PHONEMES, CHARACTERS = TextConfig(), TextConfig("characters")
 
@@ -15,7 +15,7 @@ def spelled(text: str, config: TextConfig = PHONEMES) -> str:
 
 
 def test_phonemes_keep_the_punctuation() -> None:
-    assert spelled("Hello, world! 42 dogs.") == "həlˈoʊ, wˈɜːld! fˈɔːɹɾi tˈuː dˈɑːɡz."
+    assert spelled("Hello, world! 42 dogs.") == "həlˈoʊ, wˈɜːld! fˈɔːɹɾitˈuː dˈɑːɡz."
 
 
 def test_other_languages() -> None:
@@ -45,11 +45,52 @@ def test_characters() -> None:
         read("café", CHARACTERS)
 
 
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("It costs 4.16 dollars.", "ɪt kˈɔsts fˈɔːɹ pˈɔɪnt wˈʌn sˈɪks dˈɑːlɚz."),
+        ("1,000 people", "wˈʌn θˈaʊzənd pˈiːpəl"),
+        ("In the U.S. today", "ɪnðə jˌuːˈɛs tədˈeɪ"),
+        ("at 5 a.m., Dr. A", "æt fˈaɪv ˌeɪˈɛm, dˈɑːktɚɹ ˈeɪ"),
+        ("wait—what?", "wˈeɪt, wˌʌt?"),
+    ],
+)
+def test_punctuation_inside_of_words_and_numbers_is_no_pause(text: str, spoken: str) -> None:
+    assert spelled(text) == spoken
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "complaint"),
+    [
+        ("Say 中文 now", "en-us", "'中文' is written in Chinese letters, which cannot be read as en-us"),
+        ("Привет!", "de", "'Привет' is written in Cyrillic letters, which cannot be read as de"),
+        ("नमस्ते", "ru", "Devanagari letters"),
+        ("ᚠᚢ", "en-us", "Runic letters"),
+        ("Ꜣ", "en-us", "nothing to say in 'Ꜣ'"),  # a letter for which espeak-ng has no sound
+    ],
+)
+def test_what_cannot_be_read_is_named(text: str, language: str, complaint: str) -> None:
+    with pytest.raises(TextError, match=complaint):
+        read(text, TextConfig(language=language))
+
+
+def test_digits_of_other_scripts_are_digits() -> None:
+    assert spelled("१२३") == spelled("123") == spelled("one hundred twenty-three")
+
+
 @pytest.mark.parametrize("config", [PHONEMES, CHARACTERS])
 @pytest.mark.parametrize("text", ["", "   ", "...", "\n!?"])
 def test_nothing_to_say(text: str, config: TextConfig) -> None:
     with pytest.raises(TextError, match="nothing to say"):
         read(text, config)
+
+
+def test_long_sentences_are_cut_at_commas_then_at_spaces() -> None:
+    assert sentences("aaa, bbb ccc ddd", CHARACTERS, longest=8) == ["aaa,", "bbb ccc", "ddd"]
+    with pytest.raises(TextError, match="a word of more than 8"):
+        sentences("a" * 9, CHARACTERS, longest=8)
+    with pytest.raises(TextError, match="a word of more than 200"):
+        read("a" * 201, PHONEMES)
 
 
 def test_symbols_are_distinct() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xcodec.tokens.stream import StreamReader, StreamWriter
-from xcodec.tokens.xc_file import TokenFileError, TokenHeader
+from xcodec.tokens.stream import StreamReader, StreamWriter, open_tokens
+from xcodec.tokens.xc_file import TokenFile, TokenFileError, TokenHeader, write_tokens
 
 HEADER = TokenHeader(2, 3, 1000, 24_000, 480, "a model", bytes(range(8)))
 CODES = np.random.default_rng(0).integers(0, 1000, (2, 3, 50))
@@ -65,3 +66,19 @@ def test_a_file_is_no_stream() -> None:
         StreamReader(io.BytesIO(b"\x89XS\x02" + bytes(80)))
     with pytest.raises(TokenFileError, match="empty"):
         StreamReader(io.BytesIO(b""))
+
+
+def test_a_saved_stream_is_opened_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "saved").write_bytes(stream())
+    write_tokens(tmp_path / "a.xc", TokenFile(CODES, 1000, 24_000, 50 * 480 - 7, 480, "a model", bytes(range(8))))
+    with open_tokens(tmp_path / "saved") as saved, open_tokens(tmp_path / "a.xc") as file:
+        assert saved.header == file.header
+        np.testing.assert_array_equal(saved.read_all().codes, file.read_all().codes)
+    for content, complaint in [
+        (stream()[:-1], "cut short"),
+        (stream() + b"x", "too long"),
+        (b"RIFF", "not an .xc file"),
+    ]:
+        (tmp_path / "saved").write_bytes(content)
+        with pytest.raises(TokenFileError, match=rf"{tmp_path}/saved.*{complaint}"):
+            open_tokens(tmp_path / "saved")

@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_directory_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.xc").mkdir()
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(IsADirectoryError, match=r"a\.xc"):
         write_tokens(tmp_path / "a.xc", make_tokens())
     assert [p.name for p in tmp_path.iterdir()] == ["a.xc"]
 

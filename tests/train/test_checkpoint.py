@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import resource
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from xcodec.codec.checkpoint import load, save
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
 from xcodec.train.loop import Checkpoints, load_training, load_weights
@@ -28,19 +26,19 @@ def same(first: XCodec, second: XCodec) -> bool:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    folder = checkpoints.save(3, partial(save, codec(0)), {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}})
+    folder = checkpoints.save(3, codec(0).save_pretrained, {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}})
     other = codec(1)
     load_weights(folder, other)
     assert same(other, codec(0))
     assert load_training(folder)["step"] == 3
     assert torch.equal(load_training(folder)["optimizer"]["state"][0], torch.ones(2))
-    assert load(folder).config == other.config
+    assert XCodec.from_pretrained(folder).config == other.config
 
 
 def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (5, 10, 100):
-        checkpoints.save(step, partial(save, codec()), {"step": step})
+        checkpoints.save(step, codec().save_pretrained, {"step": step})
     assert [path.name for path in checkpoints.all()] == ["step-00000010", "step-00000100"]
     assert checkpoints.newest() == (checkpoints.all()[-1], [])
 
@@ -49,7 +47,7 @@ def test_a_later_damaged_one_does_not_push_out_those_of_now(tmp_path: Path) -> N
     """As when a run falls back from step 100 to 50, and goes on from there."""
     checkpoints = Checkpoints(tmp_path, keep=1)
     for step in (100, 50, 60):
-        checkpoints.save(step, partial(save, codec()), {"step": step})
+        checkpoints.save(step, codec().save_pretrained, {"step": step})
     assert [path.name for path in checkpoints.all()] == ["step-00000060", "step-00000100"]
 
 
@@ -57,7 +55,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".step-00000001.partial").mkdir()
     (tmp_path / "..step-00000001.partial.k2j4").mkdir()  # of the weights
     (tmp_path / ".DS_Store").touch()  # not ours
-    Checkpoints(tmp_path, keep=1).save(2, partial(save, codec()), {"step": 2})
+    Checkpoints(tmp_path, keep=1).save(2, codec().save_pretrained, {"step": 2})
     assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "step-00000002"}
 
 
@@ -66,7 +64,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path: Path) -> None:
 def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
     for step in (1, 2):
-        checkpoints.save(step, partial(save, codec()), {"step": step})
+        checkpoints.save(step, codec().save_pretrained, {"step": step})
     file = checkpoints.all()[-1] / name
     content = bytearray(file.read_bytes())
     if damage == "gone":
@@ -86,12 +84,12 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, na
 def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path, limit: int) -> None:
     """The limit on the size of a file is too small for the weights, or for the rest."""
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(1, partial(save, codec()), {"step": 1})
+    checkpoints.save(1, codec().save_pretrained, {"step": 1})
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
     try:
         with pytest.raises(OSError, match="step-00000002") as caught:
-            checkpoints.save(2, partial(save, codec()), {"step": 2, "average": torch.zeros(100_000)})
+            checkpoints.save(2, codec().save_pretrained, {"step": 2, "average": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert "\n" not in str(caught.value)
@@ -100,14 +98,14 @@ def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path, limit: int) -> N
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
-    folder = Checkpoints(tmp_path, keep=2).save(1, partial(save, codec()), {"step": 1})
+    folder = Checkpoints(tmp_path, keep=2).save(1, codec().save_pretrained, {"step": 1})
     torch.save({"step": Path("anything")}, folder / "training.pt")
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         load_training(folder)
 
 
 def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
-    folder = Checkpoints(tmp_path, keep=2).save(1, partial(save, codec()), {"step": 1})
+    folder = Checkpoints(tmp_path, keep=2).save(1, codec().save_pretrained, {"step": 1})
     wider = codec(quantizer={**TINY["model"]["quantizer"], "width": 12})
     with pytest.raises(CheckpointError, match="another network") as caught:
         load_weights(folder, wider)

@@ -19,14 +19,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel
 
-from tests.conftest import TEACHERS
-from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
+from tests.conftest import TEACHERS, tiny_codec
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.semantic import Teacher
 from xcodec.codec.spectral import Spectrogram
 from xcodec.train.codec import CodecTrainer, run
 from xcodec.train.config import TrainConfig
+from xcodec.train.init import place_codebooks, spare_semantics
 from xcodec.train.loop import DivergedError, load_training
 from xcodec.utils.checkpoint_io import CheckpointError
 
@@ -343,15 +343,15 @@ def test_weights_may_come_from_another_run(tiny: Tiny) -> None:
 def test_a_decoder_can_be_trained_on_without_a_change_in_the_tokens(tiny: Tiny, corpus: Path) -> None:
     first = tiny("steps=3", name="first")
     run(first)
-    before = load(first.folder / "model")
+    before = XCodec.from_pretrained(first.folder / "model")
     second = tiny(
         "steps=6", "tokens_stay=true", f"init_from={first.folder / 'model'}", "validate_every=2", "losses.spectra=1",
         name="second", data={"validation": [{"path": str(corpus)}]},
     )  # fmt: skip
     run(second)
-    after = load(second.folder / "model")
-    assert tokens_hash(after) == tokens_hash(before)
-    assert weights_hash(after) != weights_hash(before)
+    after = XCodec.from_pretrained(second.folder / "model")
+    assert after.fingerprint.tokens == before.fingerprint.tokens
+    assert after.fingerprint.weights != before.fingerprint.weights
     changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
     assert changed
     assert all(name.startswith(("to_acoustic.", "acoustic_decoder.")) for name in changed)
@@ -504,3 +504,26 @@ def test_what_lies_before_the_quantiser_can_rest_once_there_are_codebooks(tiny: 
         names = [name for name in last if name.startswith(part) and "basis" not in name]
         assert any(not torch.equal(second[name], third[name]) for name in names)
         assert all(torch.equal(third[name], last[name]) for name in names) == rests
+
+
+def test_semantic_channels_are_left_to_the_first_levels() -> None:
+    codec = tiny_codec(teacher="hubert").train()
+    spare_semantics(codec, levels=1)
+    for _ in range(3):
+        with torch.no_grad():
+            codec(torch.randn(4, 1, 32 * 320), torch.full((4,), 4))
+    first, *others = (level.codebook.vectors for level in codec.quantizer.first(4))
+    assert (first[:, 8:] != 0).any()
+    for vectors in others:
+        assert (vectors[:, 8:] == 0).all()
+        assert (vectors[:, :8] != 0).any(dim=1).all()
+    level = codec.eval().quantizer.first(2)[1]
+    points = torch.randn(30, 24)
+    louder = torch.cat([points[:, :8], 100 * torch.randn(30, 16)], dim=1)
+    assert torch.equal(level.encode(points), level.encode(louder))
+
+
+def test_codebooks_are_placed_without_semantic_channels() -> None:
+    codec = tiny_codec(teacher="hubert").train()
+    place_codebooks(codec, [torch.randn(4, 1, 64 * 320)], semantic_levels=2)
+    assert [bool((level.codebook.vectors[:, 8:] != 0).any()) for level in codec.quantizer.first(4)] == [1, 1, 0, 0]

@@ -41,7 +41,7 @@ def test_nothing_happens_without_a_signal_or_in_another_thread() -> None:
 DESTROYED = """
 import os, signal, sys, time
 from xcodec.utils.signals import raise_on_signals
-raise_on_signals(exit_code=143)
+raise_on_signals()
 
 class Resource:
     def __del__(self):
@@ -57,8 +57,23 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_in_a_destructor_comes_after_it(name: str, exit_code: int) -> None:
     script = DESTROYED.format(name=name)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (exit_code, "destroyed\n", "")
+
+
+NOHUP = """
+import os, signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from xcodec.utils.signals import raise_on_signals
+raise_on_signals()
+os.kill(os.getpid(), signal.SIGHUP)
+print("still here")
+"""
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    done = subprocess.run([sys.executable, "-c", NOHUP], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "still here\n")

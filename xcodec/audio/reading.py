@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from xcodec.audio.decoding import Audio, Source, open_audio
-from xcodec.audio.errors import check_rate
+from xcodec.audio.decoding import Audio, Source, check_rate, open_audio
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".g722", ".aif", ".aiff"})
+_SUFFIXES = (
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .g722 .aif .aiff .aifc .mp2 .m4b .mp4 .mov .mkv .mka .webm .3gp .caf "
+    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma"
+)
+AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Of files to look for in folders. What is named is read by its content, whatever its suffix."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +33,27 @@ class AudioInfo:
     """Container and encoding, for people: `WAV PCM_16`, `OGG VORBIS`, `M4A aac`."""
 
 
-def info(path: str | Path) -> AudioInfo:
-    """Say what a file holds, decoding it only where nothing else tells its exact length (M4A, AAC, some MP3).
+def info(path: str | Path, track: int | None = None, believe: bool = False) -> AudioInfo:
+    """Say what a file holds. All of it is decoded, so that what is described here can be read.
+
+    Args:
+        path: as of `read`.
+        track: as of `read`.
+        believe: take the length that the file states, if it does: quick, but damage inside it goes unseen.
 
     Raises:
-        OSError: the file is missing, is a directory or may not be read.
-        AudioError: it is not audio, holds none, or is cut short.
+        OSError, AudioError: as `read`.
     """
-    with open_audio(path) as source:
-        samples = source.samples
-        if samples is None:
-            samples = sum(len(block) for block in source.blocks())
+    with open_audio(path, whole=not believe, track=track) as source:
+        stated = source.samples if believe else None
+        samples = sum(len(block) for block in source.blocks()) if stated is None else stated
         return AudioInfo(source.sample_rate, source.channels, samples, source.format)
 
 
 def stated_seconds(path: str | Path) -> float | None:
-    """How long a file says that it lasts, in seconds; None where only decoding tells. Errors are those of `read`."""
-    with open_audio(path) as source:
-        return None if source.samples is None else source.samples / source.sample_rate
+    """How long a file says that it lasts, in seconds, about; None if it does not. Errors are those of `read`."""
+    with open_audio(path, whole=False) as source:
+        return source.stated_seconds
 
 
 def read(
@@ -54,6 +62,7 @@ def read(
     mono: bool = True,
     start: int = 0,
     samples: int | None = None,
+    track: int | None = None,
 ) -> tuple[Audio, int]:
     """Read a file, or a part of it.
 
@@ -61,9 +70,10 @@ def read(
         path: its content counts, not its suffix (but for `.g722`, which has no header).
         sample_rate: what to resample to, in Hz; by default the file's own rate.
         mono: mix down to one channel, the mean of all.
-        start: first sample to read, counted at the file's own rate. MP3, M4A, AAC and G.722 are decoded up to
-            it; the other formats seek.
+        start: first sample to read, counted at the file's own rate. In WAV, AIFF, FLAC, OGG and Opus it is sought;
+            the other formats are decoded up to it.
         samples: how many to read, counted at the file's own rate; by default all the rest.
+        track: which audio track to read, from 0; by default the first, with a warning if there are others.
 
     Returns:
         Audio `[C, T]`, and its sample rate in Hz.
@@ -71,23 +81,27 @@ def read(
     Raises:
         OSError: the file is missing, is a directory or may not be read.
         AudioError: it is not audio, holds none or fewer samples than asked for, is cut short or damaged, or
-            has samples that are NaN or infinite.
+            has samples that are NaN, infinite or far beyond full scale.
     """
-    with open_audio(path) as source:
+    with open_audio(path, whole=start == 0 and samples is None, track=track) as source:
         rate = source.sample_rate if sample_rate is None else sample_rate
         frames = np.concatenate(list(_frames(source, rate, mono, start, samples)))
     return _channels_first(frames), rate
 
 
 def stream(
-    path: str | Path, sample_rate: int | None = None, mono: bool = True, block_seconds: float = 10.0
+    path: str | Path,
+    sample_rate: int | None = None,
+    mono: bool = True,
+    block_seconds: float = 10.0,
+    track: int | None = None,
 ) -> Generator[Audio]:
     """Read a file of any length in constant memory: blocks `[C, t]` that, joined, are what `read` gives.
 
     Each block lasts `block_seconds`, and the last one the rest. Errors are those of `read`; damage deep in a
     file shows only when the stream gets there, so keep what you make from a stream only once it has ended.
     """
-    with open_audio(path) as source:
+    with open_audio(path, track=track) as source:
         rate = source.sample_rate if sample_rate is None else sample_rate
         size = max(1, round(block_seconds * rate))
         pieces: list[Audio] = []
@@ -120,20 +134,30 @@ def resample(audio: Audio, from_rate: int, to_rate: int) -> Audio:
 def find_audio(path: str | Path) -> list[Path]:
     """All audio files below a folder by their suffix, sorted, without hidden ones. A file gives itself.
 
+    Links to folders are entered, but for one that leads back to a folder it lies in.
+
     Raises:
-        OSError: there is nothing of that name.
+        OSError: there is nothing of that name, or a folder may not be read.
     """
     path = Path(path)
     path.stat()  # raises
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    return sorted(_audio_below(path, ())) if path.is_dir() else [path]
+
+
+def _audio_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _audio_below(path, (*above, identity))
+            elif path.suffix.lower() in AUDIO_SUFFIXES and entry.is_file():
+                yield path
 
 
 def _frames(source: Source, rate: int, mono: bool, start: int = 0, samples: int | None = None) -> Iterator[Audio]:

@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from xcodec.audio.errors import AudioError, bad_frames, check_rate, libsndfile_errors, not_finite
+from xcodec.audio.containers import AudioError
+from xcodec.audio.decoding import bad_frames, check_rate, libsndfile_errors, not_finite
 from xcodec.utils.files import atomic_write
 
 # Suffix -> libsndfile's format, and the encoding written unless another is asked for.

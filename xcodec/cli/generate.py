@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xcodec.codec.model import XCodec
+    from xcodec.engine import engine
     from xcodec.lm.generation import Sampling
 
 app = typer.Typer(help="Make speech, music or sounds with a language model.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def speech(
 
     Example: xcodec generate speech "Good morning." --prompt voice.wav --out out.wav
     """
-    from xcodec.codec.checkpoint import load
+    from xcodec.engine.engine import load
     from xcodec.generate.common import GenerateError, default_model
     from xcodec.generate.speech import SpeechGenerator, SpeechOptions
 
@@ -83,7 +83,7 @@ def music(
     """
     from itertools import chain
 
-    from xcodec.codec.checkpoint import load
+    from xcodec.engine.engine import load
     from xcodec.generate.common import default_model
     from xcodec.generate.music import MusicGenerator, MusicOptions
 
@@ -113,7 +113,7 @@ def sound(
 
     Example: xcodec generate sound "a dog barks" --out out.wav
     """
-    from xcodec.codec.checkpoint import load
+    from xcodec.engine.engine import load
     from xcodec.generate.common import default_model
     from xcodec.generate.music import SoundGenerator, SoundOptions
 
@@ -129,7 +129,7 @@ def _sampling(temperature: float, top_k: int, top_p: float) -> Sampling:
     return Sampling(temperature, top_k, top_p)
 
 
-def _write(out: Path, codec: XCodec, codes: Iterable[Tensor], quiet: bool) -> None:
+def _write(out: Path, codec: engine.Codec, codes: Iterable[Tensor], quiet: bool) -> None:
     from xcodec.generate.common import as_sound, write_sound
 
     started = time.perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 from xcodec.audio import AUDIO_SUFFIXES
 from xcodec.audio import info as audio_info
 from xcodec.inference.batch import TOKEN_SUFFIX
-from xcodec.tokens.xc_file import MAGIC, read_header
+from xcodec.tokens import stream, xc_file
 
 MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
 
@@ -28,12 +28,13 @@ def describe(item: str) -> dict[str, object]:
     if not path.is_file() or suffix in MODEL_SUFFIXES:
         return _describe_model(item)
     with path.open("rb") as file:
-        tokens = file.read(len(MAGIC)) == MAGIC or suffix == TOKEN_SUFFIX
+        tokens = file.read(3) in (xc_file.MAGIC, stream.MAGIC) or suffix == TOKEN_SUFFIX
     return _describe_tokens(path) if tokens else _describe_audio(path)
 
 
 def _describe_tokens(path: Path) -> dict[str, object]:
-    header = read_header(path)
+    with stream.open_tokens(path) as reader:
+        header = reader.header
     return {
         "file": str(path),
         "kind": "tokens",
@@ -48,7 +49,7 @@ def _describe_tokens(path: Path) -> dict[str, object]:
         "frames": header.frames,
         "frame_rate": header.sample_rate / header.hop_length,
         "kbps": header.frame_bits * header.sample_rate / header.hop_length / 1000,
-        "bytes": header.file_bytes,
+        "bytes": path.stat().st_size,
     }
 
 
@@ -67,19 +68,19 @@ def _describe_audio(path: Path) -> dict[str, object]:
 
 
 def _describe_model(name: str) -> dict[str, object]:
-    from xcodec.codec.checkpoint import load, tokens_hash, weights_hash
+    from xcodec.codec.model import XCodec
     from xcodec.lm.checkpoint import is_language_model
 
     if is_language_model(name):
         return _describe_language_model(name)
-    codec = load(name)
+    codec = XCodec.from_pretrained(name)
     config = codec.config
     teacher = 0 if codec.teacher is None else sum(each.numel() for each in codec.teacher.parameters())
     return {
         "model": config.name,
         "kind": "model",
-        "tokens": tokens_hash(codec),
-        "weights": weights_hash(codec),
+        "tokens": codec.fingerprint.tokens,
+        "weights": codec.fingerprint.weights,
         "sample_rate": config.sample_rate,
         "frame_rate": config.frame_rate,
         "bandwidths": list(config.bandwidths),

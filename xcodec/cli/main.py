@@ -9,14 +9,15 @@ codes: 0 done, 1 an error, said in one line, 2 a wrong command line, 130 interru
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
 import os
-import signal
 import sys
 import traceback
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
@@ -24,8 +25,9 @@ from xcodec import __version__
 from xcodec.cli.evaluate import app as evaluate_app
 from xcodec.cli.generate import app as generate_app
 from xcodec.cli.info import describe
+from xcodec.utils.errors import debugging, one_line
 from xcodec.utils.progress import progress_bar
-from xcodec.utils.signals import debugging, one_line, raise_on_signals
+from xcodec.utils.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from xcodec.inference.batch import Operation, Outcome
@@ -61,7 +63,9 @@ Format = Annotated[
 ]
 LookAhead = Annotated[
     float | None,
-    typer.Option(help="Seconds that the teacher hears ahead in a pipe; less is sooner, and worse.", show_default="all"),
+    typer.Option(
+        help="Seconds of future audio the teacher sees in a pipe: less latency, less accuracy.", show_default="all"
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
 Engine = Annotated[
@@ -102,9 +106,9 @@ def reconstruct(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Send audio through the codec and back, to hear what it keeps.
+    """Encode audio and decode it again, to hear what the codec keeps.
 
-    Example: xcodec reconstruct speech.flac heard.wav --bandwidth 4
+    Example: xcodec reconstruct speech.flac reconstructed.wav --bandwidth 4
     """
     how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
@@ -134,15 +138,13 @@ def encode(
     A pipe of raw 16-bit mono samples at the model's rate: recorder | xcodec encode - - --look-ahead 0.5 | ...
     """
     if _are_pipes(sources, target):
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.pipes import encode_pipe
 
-        encode_pipe(
-            load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer, bandwidth, look_ahead
-        )
+        encode_pipe(load(model, device=device, engine=engine), *_pipe_ends(), bandwidth, look_ahead)
         return
     if look_ahead is not None:
-        raise ValueError("--look-ahead is for pipes (encode - -); a file can be heard to its end")
+        raise ValueError("--look-ahead is for pipes (encode - -); a file is encoded with all its future audio")
     how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
     _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
 
@@ -167,10 +169,10 @@ def decode(
     A pipe, to raw 16-bit mono samples at the model's rate: ... | xcodec decode - - | player
     """
     if _are_pipes(sources, target):
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.pipes import decode_pipe
 
-        decode_pipe(load(model, device=device, engine=engine), sys.stdin.buffer, sys.stdout.buffer)
+        decode_pipe(load(model, device=device, engine=engine), *_pipe_ends())
         return
     how = {"model": model, "device": device, "engine": engine}
     _process("decode", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
@@ -224,8 +226,7 @@ def convert(
     """
     import torch
 
-    from xcodec.codec.checkpoint import load, save
-    from xcodec.codec.formats import to_transformers
+    from xcodec.codec.model import XCodec
     from xcodec.lm import checkpoint as lm
     from xcodec.lm.checkpoint import export_llama
 
@@ -236,11 +237,11 @@ def convert(
         case "transformers", True:
             export_llama(lm.load_autoregressive(source), folder)
         case "transformers", False:
-            to_transformers(load(source), folder)
+            XCodec.from_pretrained(source).save_pretrained(folder, file_format="transformers")
         case _, True:
             lm.save(lm.load(source), folder, dtype)
         case _:
-            save(load(source), folder, dtype, statistics=not half)
+            XCodec.from_pretrained(source).save_pretrained(folder, dtype, statistics=not half)
 
 
 @app.command()
@@ -254,8 +255,14 @@ def tokenize(
     source: Annotated[list[str] | None, typer.Option(help="Of the corpus; may be repeated.")] = None,
     max_seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut longer clips into pieces.")] = None,
     device: Device = "cpu",
+    engine: Engine = "exact",
     jobs: Jobs = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do part I of N, from 0/N on.", show_default="RANK/WORLD_SIZE, or SLURM's"),
+    ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Clips per Parquet file.")] = 1000,
+    update: Annotated[bool, typer.Option("--update", help="Replace rows that the corpus contradicts.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -263,8 +270,10 @@ def tokenize(
 
     Example: xcodec tokenize data/open-audio/manifest.jsonl data/tokens --domain speech --jobs 2
     """
+    from xcodec.inference.corpus import shard_from
     from xcodec.inference.corpus import tokenize as run
 
+    part = shard_from(shard, os.environ)
     with progress_bar("tokenize", sys.stderr.isatty() and not quiet and not as_json) as progress:
         made = run(
             corpus,
@@ -275,17 +284,22 @@ def tokenize(
             domains=domain or (),
             sources=source or (),
             max_seconds=max_seconds,
+            engine=engine,
             jobs=jobs,
+            shard=part,
             shard_size=shard_size,
+            update=update,
             device=device,
             progress=progress,
         )
     for each in made.skipped:
         print(f"skipped {each.id}: {each.reason}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"clips": made.clips, "new": made.new, "skipped": len(made.skipped)}))
+        print(json.dumps({**dataclasses.asdict(made), "skipped": len(made.skipped)}))
     elif not quiet:
-        print(f"{folder}: {made.clips} clips, {made.new} of them new; {len(made.skipped)} skipped", file=sys.stderr)
+        where = f"{folder}, shard {part[0]} of {part[1]}" if part[1] > 1 else folder
+        print(f"{where}: {made}; {made.clips} rows in the table", file=sys.stderr)
+    raise typer.Exit(int(len(made.skipped) == made.rows > 0))
 
 
 @app.command()
@@ -298,10 +312,10 @@ def export(
 
     Example: xcodec export xcodec-mini graphs --format onnx
     """
-    from xcodec.engine.load import load
+    from xcodec.codec.model import XCodec
     from xcodec.inference.export import export as write_graphs
 
-    write_graphs(load(model), folder, file_format)
+    write_graphs(XCodec.from_pretrained(model), folder, file_format)
 
 
 @app.command()
@@ -401,10 +415,41 @@ def _say_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
+class _ClosedStream(io.TextIOBase):
+    """Standard output that the caller closed (``>&-``): results must not vanish without a word."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed, so the result cannot be printed")
+
+
+def _replace_closed_streams() -> None:
+    """Nothing is printed into a file of ours: a closed descriptor would be given to the next file that is opened."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stdout is None:
+        sys.stdout = _ClosedStream()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the program ends
+
+
+def _pipe_ends() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output, for bytes."""
+    if sys.stdin is None or not isinstance(sys.stdout, io.TextIOWrapper):
+        closed = "input" if sys.stdin is None else "output"
+        raise ValueError(f"standard {closed} is closed; - - reads from standard input and writes to standard output")
+    return sys.stdin.buffer, sys.stdout.buffer
+
+
 def main() -> None:
     """Run the command line, and exit."""
-    raise_on_signals(exit_code=128 + signal.SIGTERM)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files can be any bytes
+    raise_on_signals()
+    _replace_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be any bytes
     sys.exit(_exit_code())
 
 

@@ -1,4 +1,9 @@
-"""Load a codec from wherever it is."""
+"""Checkpoints: where a codec is kept, how it is read and written, and which one it is.
+
+A checkpoint of ours is a folder of two files: ``config.json`` says how to build the network, ``model.safetensors`` has
+its weights, the teacher's included. Those of the release and of ``transformers`` (formats.py) are read too. Nothing is
+ever unpickled beyond ``weights_only=True``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,13 +22,11 @@ from xcodec.codec.formats import (
     PICKLED,
     STATISTICS,
     Checkpoint,
-    arrange,
     is_transformers,
     own_name,
     read_release,
     read_transformers,
 )
-from xcodec.codec.model import XCodec
 from xcodec.utils.checkpoint_io import (
     CHECKPOINT,
     CONFIG,
@@ -37,55 +39,8 @@ from xcodec.utils.checkpoint_io import (
 )
 from xcodec.utils.files import whole_folder
 
-# Write a codec in our own format: ``config.json`` and ``model.safetensors``.
-
 FORMAT_VERSION = 1
 """Raised when a file of ours changes so that older releases would misread it."""
-
-
-def save(
-    codec: XCodec,
-    folder: str | os.PathLike[str],
-    dtype: torch.dtype | None = None,
-    *,
-    statistics: bool = True,
-) -> None:
-    """Write ``config.json`` and ``model.safetensors``, whole or not at all; a checkpoint already there is replaced.
-
-    Args:
-        codec: the codec.
-        folder: where to; its parents are created.
-        dtype: what to store floating-point tensors as; half precision halves the file, and loading makes float32 of it.
-        statistics: whether to store the codebooks' moving averages. Without them the file is smaller, and training
-            goes on from it as if every entry had been in even use.
-
-    Raises:
-        CheckpointError: the codec was loaded to run fast, ``folder`` is a file or holds other things, or a tensor
-            overflows ``dtype``.
-        OSError: the files cannot be written.
-    """
-    if codec.loaded_as is not None:
-        raise CheckpointError(f"{codec.config.name} was loaded to run fast, and cannot be saved; load it as 'exact'")
-    tensors = {
-        name: _stored(name, tensor, dtype)
-        for name, tensor in codec.state_dict().items()
-        if statistics or not name.endswith(STATISTICS)
-    }
-    with whole_folder(Path(folder), CHECKPOINT) as fresh:
-        write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **codec.config.to_dict()}, tensors)
-
-
-def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    stored = tensor.detach().cpu().contiguous()
-    if dtype is None or not stored.is_floating_point():
-        return stored
-    stored = stored.to(dtype)
-    if not stored.isfinite().all():
-        raise CheckpointError(f"{name} overflows {dtype}".replace("torch.", ""))
-    return stored
-
-
-# Where a checkpoint is: inside the package, on this disk, or on the Hugging Face hub.
 
 SHIPPED = "xcodec-mini"
 SHIPPED_FOLDER = Path(__file__).parents[1] / "assets" / SHIPPED
@@ -102,6 +57,38 @@ OFFICIAL = {
     )
 }
 RELEASE_REPOSITORY = "ZhenYe234/xcodec"
+
+AFTER_TOKENS = ("acoustic_decoder.", "to_acoustic.")
+"""How the names of the weights begin that make audio of codes, and have no say in which codes they are."""
+TRAINING_ONLY_MODULES = ("semantic_decoder.", "to_semantic.")
+TRAINING_ONLY_TENSORS = (*STATISTICS, "codebook.updates")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(source: str | os.PathLike[str] | None = None) -> Checkpoint:
+    """Whatever a source names.
+
+    Args:
+        source: as :func:`xcodec.load` takes it.
+
+    Raises:
+        CheckpointError: nothing there, or it is no checkpoint.
+    """
+    path = locate(source)
+    # A downloaded folder is called by its commit, so the hub's name is the better one.
+    name = short_name(path if source is None else source)
+    if path.name in (CONFIG, WEIGHTS):
+        path = path.parent
+    if path.is_file() and path.suffix not in PICKLED:
+        raise CheckpointError(f"{path} is no checkpoint; name a folder, or a file that ends with .pth")
+    if path.is_file() or not (path / CONFIG).exists():
+        return read_release(path, name)
+    settings = read_json(path / CONFIG)
+    if is_transformers(settings):
+        return read_transformers(path, settings, name)
+    return Checkpoint(_own_config(settings, path / CONFIG), read_tensors(path), own_name, str(path))
 
 
 def locate(source: str | os.PathLike[str] | None) -> Path:
@@ -159,40 +146,6 @@ def _download(repository: str) -> Path:
     return folder
 
 
-def load(source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu") -> XCodec:
-    """A codec, ready to encode and decode (in evaluation mode, float32).
-
-    Args:
-        source: as :func:`xcodec.load` takes it, which also chooses how to run the codec.
-        device: where to put it.
-
-    Raises:
-        CheckpointError: nothing there, or nothing that fits: every missing, misshapen or unknown tensor is named.
-    """
-    path = locate(source)
-    # A downloaded folder is called by its commit, so the hub's name is the better one.
-    checkpoint = _read(path, short_name(path if source is None else source))
-    with torch.inference_mode(False), _Unfilled():
-        codec = XCodec(checkpoint.config)
-        state = codec.state_dict()
-        codec.load_state_dict(arrange(checkpoint.tensors, state, checkpoint.file_name, checkpoint.where))
-    return codec.to(device).eval()
-
-
-def _read(path: Path, name: str) -> Checkpoint:
-    """Whatever is at a path, by what it looks like."""
-    if path.name in (CONFIG, WEIGHTS):
-        path = path.parent
-    if path.is_file() and path.suffix not in PICKLED:
-        raise CheckpointError(f"{path} is no checkpoint; name a folder, or a file that ends with .pth")
-    if path.is_file() or not (path / CONFIG).exists():
-        return read_release(path, name)
-    settings = read_json(path / CONFIG)
-    if is_transformers(settings):
-        return read_transformers(path, settings, name)
-    return Checkpoint(_own_config(settings, path / CONFIG), read_tensors(path), own_name, str(path))
-
-
 def _own_config(settings: dict[str, Any], where: Path) -> XCodecConfig:
     version = settings.pop("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
@@ -203,8 +156,8 @@ def _own_config(settings: dict[str, Any], where: Path) -> XCodecConfig:
         raise CheckpointError(f"{where}: {error}") from error
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves out the random initialisation of weights that are about to be loaded: most of the time of a load."""
+class without_initialisation(TorchFunctionMode):  # noqa: N801, used as a function
+    """``with`` this, weights are left uninitialised, as they are about to be loaded: most of the time of a load."""
 
     # By name, because transformers replaces those of torch while it builds a model.
     FILLS = frozenset({"kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_"})
@@ -218,64 +171,76 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-# Which codes a codec makes, and which weights it has, in eight bytes each.
+# --- writing ---------------------------------------------------------------------------------------------------------
 
-AFTER_TOKENS = ("acoustic_decoder.", "to_acoustic.")
-"""How the names of the weights begin that make audio of codes, and have no say in which codes they are."""
-TRAINING_ONLY_MODULES = ("semantic_decoder.", "to_semantic.")
-TRAINING_ONLY_TENSORS = (*STATISTICS, "codebook.updates")
+
+def write(
+    config: XCodecConfig,
+    state: dict[str, Tensor],
+    folder: str | os.PathLike[str],
+    dtype: torch.dtype | None = None,
+    *,
+    statistics: bool = True,
+) -> None:
+    """Write ``config.json`` and ``model.safetensors``, as :meth:`XCodec.save_pretrained` says.
+
+    Args:
+        config: of the codec.
+        state: its ``state_dict``.
+        folder: where to.
+        dtype: to store floating-point tensors as.
+        statistics: whether to store the codebooks' moving averages.
+
+    Raises:
+        CheckpointError: a tensor overflows ``dtype``.
+        NotReplaceableError: ``folder`` is a file or holds other things.
+        OSError: the files cannot be written.
+    """
+    tensors = {
+        name: _stored(name, tensor, dtype)
+        for name, tensor in state.items()
+        if statistics or not name.endswith(STATISTICS)
+    }
+    with whole_folder(Path(folder), CHECKPOINT) as fresh:
+        write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **config.to_dict()}, tensors)
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    stored = tensor.detach().cpu().contiguous()
+    if dtype is None or not stored.is_floating_point():
+        return stored
+    stored = stored.to(dtype)
+    if not stored.isfinite().all():
+        raise CheckpointError(f"{name} overflows {dtype}".replace("torch.", ""))
+    return stored
+
+
+# --- which codec it is -----------------------------------------------------------------------------------------------
 
 
 class Fingerprint(NamedTuple):
-    """Two hashes, as hexadecimal."""
+    """Two SHA-256 hashes, eight bytes each, as hexadecimal, over name, shape and float32 values of tensors."""
 
     tokens: str
-    """Of what makes the codes: codecs that share it make, and understand, the same ones."""
+    """Of those on the way from audio to codes: codecs that share it make, and understand, the same codes. Decoders are
+    left out: one that has been trained on decodes its predecessor's codes, and language models need not learn anew."""
     weights: str
-    """Of all of it: codecs that share it also make the same audio of them."""
+    """Of those on the way back, too: codecs that share it also make the same audio. The semantic decoder and the
+    codebooks' statistics do not count; only training uses them."""
 
 
-# Of each codec, where its tensors were and how often they had been written to, and the hashes at that moment.
-_remembered: WeakKeyDictionary[XCodec, tuple[list[tuple[int, int]], Fingerprint]] = WeakKeyDictionary()
-
-
-def tokens_hash(codec: XCodec) -> str:
-    """Eight bytes, as hexadecimal, that tell whether two codecs give the same codes.
-
-    SHA-256 over name, shape and float32 values of every tensor on the way from audio to codes. Decoders are left out:
-    one that has been trained on decodes what its predecessor's codes say, and language models need not learn them anew.
-    """
-    return fingerprint(codec).tokens
-
-
-def weights_hash(codec: XCodec) -> str:
-    """The same of every tensor on the way from audio to codes and back: whether two codecs also give the same audio.
-
-    The semantic decoder and the codebooks' statistics do not count; only training uses them.
-    """
-    return fingerprint(codec).weights
-
-
-def fingerprint(codec: XCodec) -> Fingerprint:
-    """Both hashes. Remembered until a tensor changes."""
-    if codec.loaded_as is not None:
-        return codec.loaded_as
+def fingerprint(state: dict[str, Tensor]) -> Fingerprint:
+    """Of a codec's ``state_dict``."""
     tensors = {
         name: tensor
-        for name, tensor in sorted(codec.state_dict().items())
+        for name, tensor in sorted(state.items())
         if not name.startswith(TRAINING_ONLY_MODULES) and not name.endswith(TRAINING_ONLY_TENSORS)
     }
-    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors.values()]
-    known, found = _remembered.get(codec, (None, Fingerprint("", "")))
-    if known != state:
-        digest = hashlib.sha256()
-        for after in (False, True):  # the hash of the tokens is that of all, half way
-            for name, tensor in tensors.items():
-                if name.startswith(AFTER_TOKENS) == after:
-                    digest.update(f"{name} {list(tensor.shape)}\n".encode())
-                    digest.update(tensor.cpu().float().contiguous().numpy().data)
-            if not after:
-                tokens = digest.hexdigest()[:16]
-        found = Fingerprint(tokens, digest.hexdigest()[:16])
-        _remembered[codec] = state, found
-    return found
+    digest, tokens = hashlib.sha256(), ""
+    for after in (False, True):  # the hash of the tokens is that of all, half way
+        for name, tensor in tensors.items():
+            if name.startswith(AFTER_TOKENS) == after:
+                digest.update(f"{name} {list(tensor.shape)}\n".encode())
+                digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
+        tokens = tokens or digest.hexdigest()[:16]
+    return Fingerprint(tokens, digest.hexdigest()[:16])

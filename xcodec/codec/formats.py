@@ -1,4 +1,8 @@
-"""The ``XcodecModel`` of ``transformers``: its folders read, and ours written as one."""
+"""Checkpoints of other formats: the release's ``.pth``, and the ``XcodecModel`` of ``transformers``.
+
+Three parts: a table of what each calls a module; what both have in common, a codec described by its bitrates; and how
+each is read, and that of ``transformers`` written.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ import torch
 from torch import Tensor
 
 from xcodec.codec.config import ConfigError, DacConfig, QuantizerConfig, SemanticConfig, TeacherConfig, XCodecConfig
-from xcodec.codec.model import XCodec
+from xcodec.codec.semantic import teacher_architecture
 from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, PREPROCESSOR, CheckpointError, read_tensors, write_checkpoint
 from xcodec.utils.files import whole_folder
 
-# What others call our modules and tensors: one table for the release and for ``transformers``, read both ways.
+# --- what each calls a module ----------------------------------------------------------------------------------------
 
 TEACHER = "teacher.network.model"
 NORM, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
@@ -232,7 +236,7 @@ def _first_few(names: list[str], count: int = 4) -> str:
     return ", ".join(names[:count]) + more
 
 
-# What the release and ``transformers`` have in common: a codec described by its bitrates.
+# --- a codec described by its bitrates -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,14 @@ class Checkpoint:
     """How the file spells our names."""
     where: str
     """What to call it in an error."""
+
+    def arranged(self, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Its tensors under our names, every one that a codec's ``state_dict`` wants and no other.
+
+        Raises:
+            CheckpointError: tensors are missing, misshapen, or not part of the codec; they are named as the file does.
+        """
+        return arrange(self.tensors, wanted, self.file_name, self.where)
 
 
 def foreign_config(
@@ -308,6 +320,8 @@ def _check_frames(architecture: dict[str, Any], hop_length: int) -> None:
             raise ConfigError(f"{frames} frames of {hop_length} samples are {length} frames to its teacher")
 
 
+# --- transformers ----------------------------------------------------------------------------------------------------
+
 FIELDS = (
     *("sample_rate", "target_bandwidths", "codebook_size", "acoustic_model_config", "semantic_model_config"),
     *("strides", "channel_ratios", "block_dilations", "kernel_size", "unit_kernel_size"),
@@ -332,20 +346,26 @@ def read_transformers(folder: Path, settings: dict[str, Any], name: str) -> Chec
     return Checkpoint(config, read_tensors(folder), transformers_name(config), str(folder))
 
 
-def to_transformers(codec: XCodec, folder: str | os.PathLike[str]) -> None:
+def write_transformers(config: XCodecConfig, state: Mapping[str, Tensor], folder: str | os.PathLike[str]) -> None:
     """Write a codec so that ``XcodecModel.from_pretrained`` loads it, whole or not at all.
 
+    Args:
+        config: of the codec.
+        state: its ``state_dict``.
+        folder: where to.
+
     Raises:
-        CheckpointError: the codec has a part that ``XcodecModel`` cannot hold, or the folder holds other things.
+        CheckpointError: the codec has a part that ``XcodecModel`` cannot hold.
+        NotReplaceableError: ``folder`` is a file or holds other things.
         OSError: the files cannot be written.
     """
     from transformers import DacFeatureExtractor, XcodecConfig
 
-    _check_exportable(codec)
-    theirs = XcodecConfig(architectures=["XcodecModel"], **_settings(codec.config))
-    extractor = DacFeatureExtractor(sampling_rate=codec.sample_rate, hop_length=codec.hop_length)
+    _check_exportable(config)
+    theirs = XcodecConfig(architectures=["XcodecModel"], **_settings(config))
+    extractor = DacFeatureExtractor(sampling_rate=config.sample_rate, hop_length=config.hop_length)
     with whole_folder(Path(folder), CHECKPOINT) as fresh:
-        write_checkpoint(fresh, json.loads(theirs.to_json_string()), _tensors(codec))
+        write_checkpoint(fresh, json.loads(theirs.to_json_string()), _tensors(config, state))
         (fresh / PREPROCESSOR).write_text(extractor.to_json_string(), "utf-8")
 
 
@@ -402,26 +422,28 @@ def _plain(architecture: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(kept)))
 
 
-def _check_exportable(codec: XCodec) -> None:
+def _check_exportable(config: XCodecConfig) -> None:
     """Name the part of a codec that ``XcodecModel`` has no place for."""
-    config, quantizer = codec.config, codec.config.quantizer
-    if config.semantic is None or codec.teacher is None:
+    quantizer = config.quantizer
+    if config.semantic is None:
         raise CheckpointError("transformers cannot hold a codec without a teacher")
-    teacher, width = config.semantic.teacher, codec.teacher.width
+    teacher = config.semantic.teacher
+    architecture = teacher_architecture(teacher)
+    width, hop_length = architecture.hidden_size, math.prod(getattr(architecture, "conv_stride", ()))
     mixed = config.acoustic.width + width
     for fits, part in (
-        (config.acoustic.kind == "dac", f"{config.acoustic.kind} acoustic halves, only dac"),
+        (config.acoustic.kind == "dac", f"{config.acoustic.kind} acoustic networks, only dac"),
         (
             config.semantic.width in (None, width),
             f"{config.semantic.width} semantic channels, only the teacher's {width}",
         ),
         (quantizer.width == mixed, f"a quantiser of width {quantizer.width}, only {mixed}: acoustic and semantic"),
         (quantizer.code_width is None, f"codes of width {quantizer.code_width}, only full width"),
-        (teacher.kind != "whisper", "a Whisper teacher, only one that hears waveforms"),
+        (teacher.kind != "whisper", "a Whisper teacher, only one that takes waveforms"),
         (teacher.layers == "mean", f"layer {teacher.layers} of a teacher, only the mean of all"),
-        (teacher.window is None, f"a teacher with windows of {teacher.window} s, only one that hears the whole clip"),
+        (teacher.window is None, f"a teacher with windows of {teacher.window} s, only one that takes the whole clip"),
         (teacher.sample_rate == config.sample_rate, f"a teacher at {teacher.sample_rate} Hz, only the codec's rate"),
-        (codec.teacher.network.hop_length == config.hop_length, "a teacher of another frame rate than the codec's"),
+        (hop_length == config.hop_length, "a teacher of another frame rate than the codec's"),
         (teacher.padding == config.hop_length // 2, f"a teacher's padding of {teacher.padding}, only half a hop"),
         (_counts(config) == (quantizer.codebooks, config.bandwidth_codebooks), "these numbers of codebooks"),
     ):
@@ -458,23 +480,23 @@ def _settings(config: XCodecConfig) -> dict[str, Any]:
     }
 
 
-def _tensors(codec: XCodec) -> dict[str, Tensor]:
-    """Under the names of ``transformers``, which multiplies the weight norm of the acoustic halves out."""
-    file_name = transformers_name(codec.config)
+def _tensors(config: XCodecConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under the names of ``transformers``, which multiplies out the weight norm of the acoustic networks."""
+    file_name = transformers_name(config)
     tensors = {}
-    for name, tensor in codec.state_dict().items():
+    for name, tensor in state.items():
         module, leaf = split(name)
         spelling = file_name(name, ())
         if leaf in (NORM, DIRECTION) and spelling.endswith(".weight"):
-            tensor = getattr(codec.get_submodule(module), "weight")  # noqa: B009, where parametrised it is no attribute to mypy
+            tensor = torch._weight_norm(state[f"{module}.{DIRECTION}"], state[f"{module}.{NORM}"], 0)
         if leaf == "updates":
             tensor = (tensor > 0).float().reshape(1)
         tensors[spelling] = tensor.detach().cpu().contiguous()
     return tensors
 
 
-# Checkpoints of the release: a ``.pth`` that carries its teacher, and a YAML config beside it.
-#
+# --- the release: a ``.pth`` that carries its teacher, and a YAML config beside it -----------------------------------
+
 # The numbers here are facts about the release, which its code fixes and its YAML does not say.
 
 # Both base-size teachers: seven convolutions, then twelve transformer layers.

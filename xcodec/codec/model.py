@@ -15,28 +15,29 @@ Shapes here and everywhere: B batch, T samples, F frames, K codebooks, D channel
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xcodec.codec import checkpoint, formats
 from xcodec.codec.config import DacConfig, XCodecConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
+from xcodec.codec.inputs import as_audio, as_codes, describe, neutral
 from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
 from xcodec.codec.semantic import SemanticDecoder, SemanticEncoder, Teacher
 from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
 from xcodec.codec.vocoder import Spectra
 
-if TYPE_CHECKING:
-    from xcodec.codec.checkpoint import Fingerprint
-
 
 @dataclass
 class Latents:
-    """What the quantiser is given, and where it came from."""
+    """The quantiser's input, and the teacher features that went into it."""
 
     values: Tensor
     """[B, D, F]: acoustic and semantic features, mixed."""
@@ -53,7 +54,7 @@ class CodecOutput:
     codes: Tensor | None
     """int64 [B, K, F]; None when the pass skipped the quantiser."""
     commitment: Tensor
-    """Scalar: see :class:`~xcodec.codec.quantize.Quantized`."""
+    """Scalar: see :class:`~xcodec.codec.quantizer.Quantized`."""
     semantic: Tensor | None
     """[B, D, F]: the teacher's features as rebuilt from the codes; None in the acoustic baseline."""
     teacher: Tensor | None
@@ -67,13 +68,14 @@ class CodecOutput:
 
 
 class XCodec(nn.Module):
-    """The codec: :meth:`encode` and :meth:`decode` to use it, :meth:`forward` to train it."""
+    """The network: :meth:`forward` to train it, :meth:`encode` and :meth:`decode` to try it.
+
+    To use a trained codec, :func:`xcodec.load` wraps one for speed; this is what to train, trace and publish.
+    """
 
     def __init__(self, config: XCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.loaded_as: Fingerprint | None = None
-        """The hashes of the weights it was loaded with, where an engine has rebuilt them to run fast."""
         acoustic, strides, width = config.acoustic, config.strides, config.quantizer.width
         if isinstance(acoustic, DacConfig):
             self.acoustic_encoder: nn.Module = DacEncoder(acoustic, strides)
@@ -93,11 +95,11 @@ class XCodec(nn.Module):
         self.prior = nn.Linear(acoustic.width + semantic_width, width)
         self.quantizer = ResidualVectorQuantizer(config.quantizer)
         self.to_acoustic = nn.Linear(width, acoustic.width)
-        self._mix_nothing_yet(acoustic.width)
+        self._init_projections(acoustic.width)
 
     @torch.no_grad()
-    def _mix_nothing_yet(self, acoustic_width: int) -> None:
-        """Start the linear layers around the quantiser as identities: what goes in beside each other comes out so."""
+    def _init_projections(self, acoustic_width: int) -> None:
+        """Start the linear layers around the quantiser as identities: acoustic and semantic channels stay apart."""
         nn.init.eye_(self.prior.weight)
         nn.init.eye_(self.to_acoustic.weight)
         if self.teacher is not None:
@@ -106,6 +108,68 @@ class XCodec(nn.Module):
             self.to_semantic.bias.zero_()
         self.prior.bias.zero_()
         self.to_acoustic.bias.zero_()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | os.PathLike[str] | None = None, *, device: str | torch.device = "cpu"
+    ) -> XCodec:
+        """A trained network in evaluation mode, float32.
+
+        Args:
+            source: a name, folder or file, as :func:`xcodec.load` takes it.
+            device: where to put it.
+
+        Raises:
+            CheckpointError: nothing there, or nothing that fits: every missing, misshapen or unknown tensor is named.
+        """
+        found = checkpoint.read(source)
+        with neutral(torch.device("cpu")), checkpoint.without_initialisation():
+            model = cls(found.config)
+            model.load_state_dict(found.arranged(model.state_dict()))
+        return model.to(device).eval()
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        dtype: torch.dtype | None = None,
+        *,
+        statistics: bool = True,
+        file_format: Literal["xcodec", "transformers"] = "xcodec",
+    ) -> None:
+        """Write a checkpoint, whole or not at all; one that is already there is replaced.
+
+        Args:
+            folder: where to; its parents are created.
+            dtype: to store floating-point tensors as. Half precision halves the file; loading gives float32 again.
+            statistics: whether to store the codebooks' moving averages. Without them the file is smaller, and training
+                goes on from it as if every entry had been used equally.
+            file_format: ``transformers`` writes, in float32, what ``XcodecModel.from_pretrained`` loads.
+
+        Raises:
+            CheckpointError: a tensor overflows ``dtype``, or the codec has a part that ``XcodecModel`` cannot hold.
+            NotReplaceableError: ``folder`` is a file or holds other things.
+            OSError: the files cannot be written.
+        """
+        if file_format == "transformers":
+            formats.write_transformers(self.config, self.state_dict(), folder)
+        else:
+            checkpoint.write(self.config, self.state_dict(), folder, dtype, statistics=statistics)
+
+    def push_to_hub(self, repository: str, dtype: torch.dtype | None = None, **options: Any) -> str:
+        """Publish a checkpoint on the Hugging Face hub, where :func:`xcodec.load` finds it; gives its address.
+
+        Args:
+            repository: ``"organisation/name"``; created if it is missing.
+            dtype: as in :meth:`save_pretrained`.
+            options: to ``huggingface_hub.create_repo``, such as ``private=True`` or ``token=...``.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=options.pop("token", None))
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(os.path.join(folder, "model"), dtype)
+            api.create_repo(repository, exist_ok=True, **options)
+            return str(api.upload_folder(repo_id=repository, folder_path=os.path.join(folder, "model")).commit_url)
 
     @property
     def sample_rate(self) -> int:
@@ -132,59 +196,69 @@ class XCodec(nn.Module):
         """Entries per codebook; codes lie in [0, codebook_size)."""
         return self.config.quantizer.codebook_size
 
-    @torch.inference_mode()
-    def encode(
-        self, wav: Tensor, bandwidth: float | None = None, lengths: Sequence[int] | Tensor | None = None
-    ) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.prior.weight.device
+
+    @property
+    def fingerprint(self) -> checkpoint.Fingerprint:
+        """Hashes of the weights, computed anew each time: which codes it makes, and which audio of them."""
+        return checkpoint.fingerprint(self.state_dict())
+
+    def encode(self, wav: Any, bandwidth: float | None = None, lengths: Sequence[int] | Tensor | None = None) -> Tensor:
         """Audio to codes.
 
         A clip gets the same codes alone and in any batch: what lies beyond its own length is cut off, and each clip
         passes through the network by itself. (Masking a padded batch instead is what others do. It is faster on a
         GPU, but wrong for teachers that normalise over time, and where it is right, rounding still differs with the
-        batch's shape, which flips codes that are nearly tied. docs/batching.md has the measurements.)
+        batch's shape, which flips codes that are nearly tied. docs/batching.md has the measurements.) Nor does what
+        surrounds the call change them, such as autocast or another default type.
 
         Args:
-            wav: float [B, 1, T] or [T], in [-1, 1], at ``sample_rate``.
+            wav: float [B, 1, T] or [T], in [-1, 1], at ``sample_rate``; a tensor, a NumPy array or a list.
             bandwidth: kbit/s, one of ``bandwidths``; the highest by default.
             lengths: samples of each clip in a padded batch; ``None`` means all T.
 
         Returns:
-            int64 [B, K, F]: F = ceil(T / hop_length). A clip of n samples has ceil(n / hop_length) frames, and zeros
-            after them.
+            int64 [B, K, F], on the codec's device: F = ceil(T / hop_length). A clip of n samples has
+            ceil(n / hop_length) frames, and zeros after them.
 
         Raises:
             ValueError: a bandwidth the model lacks, or a shape, type or length that cannot be.
         """
         codebooks = self.config.codebooks_for(bandwidth)
-        clips = self._clips(wav, lengths)
-        frames = -(-wav.shape[-1] // self.hop_length)
-        codes = torch.zeros(len(clips), codebooks, frames, dtype=torch.int64, device=wav.device)
-        for row, clip in zip(codes, clips, strict=True):
-            latents = self.latents(self.pad_to_frames(clip[None])).values
-            row[:, : latents.shape[2]] = self.quantizer.encode(latents, codebooks)[0]
-        return codes
+        with neutral(self.device), torch.no_grad():
+            wav = as_audio(wav, self.prior.weight)
+            clips = _clips(wav[None, None] if wav.dim() == 1 else wav, lengths)
+            frames = -(-wav.shape[-1] // self.hop_length)
+            codes = torch.zeros(len(clips), codebooks, frames, dtype=torch.int64, device=wav.device)
+            for row, clip in zip(codes, clips, strict=True):
+                latents = self.latents(self.pad_to_frames(clip[None])).values
+                row[:, : latents.shape[2]] = self.quantizer.encode(latents, codebooks)[0]
+            return codes
 
-    @torch.inference_mode()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes int64 [B, K, F] (or [K, F]) to audio float [B, 1, F × hop_length].
+    def decode(self, codes: Any) -> Tensor:
+        """Codes int64 [B, K, F] (or [K, F]) to audio float [B, 1, F × hop_length], on the codec's device.
 
         Any K from 1 to the model's number of codebooks will do: it is the bandwidth.
 
         Raises:
             ValueError: a shape that cannot be, or a code outside the codebook.
         """
-        if codes.dim() == 2:
-            codes = codes[None]
-        if codes.dim() != 3 or codes.is_floating_point() or 0 in codes.shape:
-            raise ValueError(f"codes must be integers [B, K, F], none of them empty; got {_describe(codes)}")
-        if codes.shape[1] > self.config.quantizer.codebooks:
-            raise ValueError(
-                f"{codes.shape[1]} codebooks given, but {self.config.name} has {self.config.quantizer.codebooks}"
-            )
-        low, high = int(codes.min()), int(codes.max())
-        if low < 0 or high >= self.codebook_size:
-            raise ValueError(f"codes must lie in [0, {self.codebook_size}); got {low} … {high}")
-        return self.synthesise(self.quantizer.decode(codes.long()))
+        with neutral(self.device), torch.no_grad():
+            codes = as_codes(codes, self.device)
+            codes = codes[None] if codes.dim() == 2 else codes
+            if codes.dim() != 3 or 0 in codes.shape:
+                raise ValueError(f"codes must be integers [B, K, F], none of them empty; got {describe(codes)}")
+            if codes.shape[1] > self.config.quantizer.codebooks:
+                raise ValueError(
+                    f"{codes.shape[1]} codebooks given, but {self.config.name} has {self.config.quantizer.codebooks}"
+                )
+            low, high = int(codes.min()), int(codes.max())
+            if low < 0 or high >= self.codebook_size:
+                raise ValueError(f"codes must lie in [0, {self.codebook_size}); got {low} … {high}")
+            return self.synthesise(self.quantizer.decode(codes))
 
     def forward(self, wav: Tensor, codebooks: Tensor | None, with_audio: bool = True) -> CodecOutput:
         """One training pass; in training mode it updates the codebooks, once.
@@ -223,18 +297,23 @@ class XCodec(nn.Module):
             output.audio = decoder(features)
         return output
 
-    def latents(self, wav: Tensor) -> Latents:
-        """What is quantised, of whole frames [B, 1, F × hop_length]."""
-        features = self.acoustic_encoder(wav)
-        teacher = None
-        if self.teacher is not None:
-            teacher = self.teacher(wav, features.shape[2])
-            features = torch.cat([features, self.semantic_encoder(teacher)], dim=1)
-        return Latents(self.mix(features), teacher)
+    def latents(self, wav: Tensor, teacher: Tensor | None = None) -> Latents:
+        """The quantiser's input, of whole frames [B, 1, F × hop_length].
 
-    def mix(self, features: Tensor) -> Tensor:
-        """Acoustic and semantic features beside each other [B, D, F] -> the latents to quantise [B, D', F]."""
-        return _pointwise(self.prior, features)
+        Args:
+            wav: the audio.
+            teacher: the teacher's features [B, D, F] of it, where they are known already.
+        """
+        acoustic = self.acoustic_encoder(wav)
+        if self.teacher is None:
+            return Latents(self.fuse(acoustic), None)
+        if teacher is None:
+            teacher = self.teacher(wav, acoustic.shape[2])
+        return Latents(self.fuse(acoustic, self.semantic_encoder(teacher)), teacher)
+
+    def fuse(self, acoustic: Tensor, semantic: Tensor | None = None) -> Tensor:
+        """Acoustic and semantic features [B, D, F] of the same frames -> the latents to quantise [B, D', F]."""
+        return _pointwise(self.prior, acoustic if semantic is None else torch.cat([acoustic, semantic], dim=1))
 
     def synthesise(self, quantized: Tensor) -> Tensor:
         """Quantised latents [B, D, F] -> audio [B, 1, F × hop_length]."""
@@ -252,28 +331,21 @@ class XCodec(nn.Module):
         """
         return F.pad(wav, (0, -wav.shape[-1] % self.hop_length))
 
-    def _clips(self, wav: Tensor, lengths: Sequence[int] | Tensor | None) -> list[Tensor]:
-        """The rows of a checked batch, each [1, n] without what lies beyond its length."""
-        if wav.dim() == 1:
-            wav = wav[None, None]
-        if wav.dim() != 3 or wav.shape[1] != 1 or not wav.is_floating_point() or 0 in wav.shape:
-            raise ValueError(f"audio must be floating point [B, 1, T] or [T], and not empty; got {_describe(wav)}")
-        samples = [wav.shape[2]] * len(wav) if lengths is None else [int(length) for length in lengths]
-        if len(samples) != len(wav) or not all(1 <= length <= wav.shape[2] for length in samples):
-            raise ValueError(
-                f"lengths must give each of the {len(wav)} clips 1 … {wav.shape[2]} samples; got {samples}"
-            )
-        clips = [clip[:, :length] for clip, length in zip(wav, samples, strict=True)]
-        for index, clip in enumerate(clips):
-            if not clip.isfinite().all():
-                raise ValueError(f"clip {index} has samples that are NaN or infinite; audio must be finite")
-        return clips
+
+def _clips(wav: Tensor, lengths: Sequence[int] | Tensor | None) -> list[Tensor]:
+    """The rows of a checked batch, each [1, n] without what lies beyond its length."""
+    if wav.dim() != 3 or wav.shape[1] != 1 or 0 in wav.shape:
+        raise ValueError(f"audio must be floating point [B, 1, T] or [T], and not empty; got {describe(wav)}")
+    samples = [wav.shape[2]] * len(wav) if lengths is None else [int(length) for length in lengths]
+    if len(samples) != len(wav) or not all(1 <= length <= wav.shape[2] for length in samples):
+        raise ValueError(f"lengths must give each of the {len(wav)} clips 1 … {wav.shape[2]} samples; got {samples}")
+    clips = [clip[:, :length] for clip, length in zip(wav, samples, strict=True)]
+    for index, clip in enumerate(clips):
+        if not clip.isfinite().all():
+            raise ValueError(f"clip {index} has samples that are NaN or infinite; audio must be finite")
+    return clips
 
 
 def _pointwise(linear: nn.Linear, x: Tensor) -> Tensor:
     """A linear layer on the channels of every frame: [B, D, F] -> [B, D', F]."""
     return linear(x.transpose(1, 2)).transpose(1, 2)  # (B, D, F) -> (B, F, D) -> (B, D', F)
-
-
-def _describe(x: Tensor) -> str:
-    return f"{x.dtype} {list(x.shape)}".removeprefix("torch.")

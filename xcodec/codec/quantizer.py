@@ -44,9 +44,6 @@ class Codebook(nn.Module):
         super().__init__()
         self.config = config
         self.seed = seed
-        self.ignored = 0
-        """Of the last channels, how many training leaves at zero in every entry. What lies there is the same distance
-        from all of them, so the search ignores it too, and inference need not know."""
         size = config.codebook_size
         self.vectors: Tensor
         self.usage: Tensor
@@ -77,7 +74,6 @@ class Codebook(nn.Module):
         self.vectors.copy_(self.sums / smoothed[:, None])
         self.updates += 1
         self._revive(points, codes)
-        self._ignore()
 
     def _split(self, vectors: Tensor, usage: Tensor, points: Tensor, codes: Tensor) -> Tensor:
         """Move entries that are hardly used to where those used most are, in place; returns which were changed, int64.
@@ -117,8 +113,6 @@ class Codebook(nn.Module):
     def initialise(self, points: Tensor) -> None:
         """Place the entries by k-means on the points [M, D] of all ranks."""
         points = _gather_from_ranks(points)
-        if self.ignored:
-            points = F.pad(points[:, : -self.ignored], (0, self.ignored))
         size, generator = len(self.vectors), self._generator()
         order = torch.randperm(len(points), generator=generator).to(points.device)
         centres = points[order.repeat(-(-size // len(points)))[:size]].clone()
@@ -136,11 +130,6 @@ class Codebook(nn.Module):
         self.usage.copy_(counts)
         self.sums.copy_(sums)
         self.updates += 1
-
-    def _ignore(self) -> None:
-        """Put the ignored channels back to zero."""
-        if self.ignored:
-            self.vectors[:, -self.ignored :] = 0
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
@@ -189,17 +178,6 @@ class ResidualVectorQuantizer(nn.Module):
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(QuantizerLevel(config, seed) for seed in range(config.codebooks))
-        self.at_rest = False
-        """Whether the codebooks stay where they are, also in training mode."""
-
-    def rest(self) -> None:
-        """Keep the codebooks where they are from now on: no later :meth:`train` wakes them."""
-        self.at_rest = True
-        self.eval()
-
-    def train(self, mode: bool = True) -> ResidualVectorQuantizer:
-        """Training mode lets codebooks follow what they see, unless they are at rest."""
-        return super().train(mode and not self.at_rest)
 
     def first(self, count: int) -> list[QuantizerLevel]:
         """The first ``count`` levels."""

@@ -1,17 +1,177 @@
-"""The trained part of the semantic branch: a convolution stack before the quantiser and one after it (paper §3.2)."""
+"""The semantic branch (paper §3.1 and 3.2): the frozen teacher, and the convolution stacks around the quantiser.
+
+Every teacher takes a waveform and gives hidden states at its own frame rate. :class:`Teacher` makes them the codec's:
+it resamples the audio, averages over layers, resamples to the codec's frames, and works in windows if the config has
+them.
+"""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import math
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcodec.codec.config import ConfigError, TeacherConfig
 from xcodec.codec.receptive_field import context_frames
+
+
+class Teacher(nn.Module):
+    """A pre-trained speech encoder from ``transformers`` that stays frozen.
+
+    Its parameters take no gradient, and it stays in evaluation mode when the codec around it goes into training mode
+    (in the release, ``.train()`` switches the teacher's dropout on).
+    """
+
+    def __init__(self, config: TeacherConfig, codec_rate: int) -> None:
+        super().__init__()
+        self.config = config
+        self.resample: nn.Module = nn.Identity()
+        if codec_rate != config.sample_rate:
+            from julius.resample import ResampleFrac
+
+            self.resample = ResampleFrac(codec_rate, config.sample_rate)
+        network = WhisperStates(config) if config.kind == "whisper" else WaveformStates(config)
+        self.network: nn.Module = network
+        self.width = network.width
+        """Channels of the features."""
+        self.hop_length = network.hop_length
+        """Samples per frame, at the teacher's rate."""
+        self.max_seconds = network.max_seconds
+        """The longest input that it takes at a time; None: any."""
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in evaluation mode, whatever ``mode`` says."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, wav: Tensor, frames: int, windowed: bool = True) -> Tensor:
+        """Features of a waveform.
+
+        Args:
+            wav: [B, 1, T], at the codec's rate.
+            frames: of the codec, to which the teacher's are resampled.
+            windowed: in the config's windows; False takes all at once, for a caller that cuts long audio itself.
+
+        Returns:
+            [B, D, frames].
+        """
+        wav = self.resample(wav.squeeze(1))  # (B, 1, T) -> (B, T)
+        own_frames = -(-wav.shape[1] // self.hop_length)
+        wav = F.pad(wav, (0, own_frames * self.hop_length - wav.shape[1]))
+        windows = self._windows(own_frames) if windowed else [(0, own_frames)]
+        features = torch.cat([self._features(wav, *window) for window in windows], dim=2)
+        return features if features.shape[2] == frames else F.interpolate(features, size=frames, mode="linear")
+
+    def _windows(self, frames: int) -> list[tuple[int, int]]:
+        """(start, end) of each window, in the teacher's frames."""
+        if self.config.window is None:
+            return [(0, frames)]
+        step = round(self.config.window * self.config.sample_rate / self.hop_length)
+        return [(start, min(start + step, frames)) for start in range(0, frames, step)]
+
+    def _features(self, wav: Tensor, start: int, end: int) -> Tensor:
+        """Features [B, D, end - start] of the frames from ``start`` to ``end`` of [B, T], with context around them."""
+        hop, padding = self.hop_length, self.config.padding
+        context = round(self.config.context * self.config.sample_rate / hop)
+        first, last = max(start - context, 0), min(end + context, wav.shape[1] // hop)
+        piece = F.pad(wav[:, first * hop : last * hop], (padding, padding))
+        states = [state.to(wav.dtype) for state in self.network(piece)]
+        layers = self.config.layers
+        features = torch.stack(states).mean(0) if layers == "mean" else states[int(layers)]
+        return features[:, start - first : end - first].transpose(1, 2)  # (B, F, D) -> (B, D, F)
+
+
+class WaveformStates(nn.Module):
+    """HuBERT, WavLM and wav2vec 2.0: a convolution stack on the waveform, then a transformer."""
+
+    max_seconds: float | None = None
+
+    def __init__(self, config: TeacherConfig) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        self.model = AutoModel.from_config(teacher_architecture(config))
+        self.width = int(self.model.config.hidden_size)
+        self.hop_length = math.prod(self.model.config.conv_stride)
+
+    def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
+        """[B, T] -> every hidden state [B, F, D], the input embedding first."""
+        return self.model(wav, output_hidden_states=True).hidden_states
+
+
+class WhisperStates(nn.Module):
+    """The encoder of Whisper behind its log-mel spectrogram, for input of any length up to 30 s.
+
+    ``transformers`` pads every input to 30 s. Here the learned positions are cut to the input's length instead, which
+    for short clips is many times cheaper.
+    """
+
+    hop_length = 320  # 160 from frame to frame of the spectrogram, halved once by the second convolution
+
+    def __init__(self, config: TeacherConfig) -> None:
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        architecture = teacher_architecture(config)
+        self.encoder = WhisperEncoder(architecture)
+        self.width = int(architecture.d_model)
+        self.max_seconds: float | None = architecture.max_source_positions * self.hop_length / config.sample_rate
+        every, wanted = int(architecture.encoder_layers), config.layers
+        self.needed = wanted if isinstance(wanted, int) and 0 <= wanted <= every else every
+        """Layers that are run: none above the one whose states are wanted."""
+        if config.window is None or config.window + 2 * config.context > self.max_seconds:
+            raise ConfigError(
+                f"Whisper takes at most {self.max_seconds:g} s at a time: teacher.window + 2 × teacher.context must "
+                f"not exceed that, but they are {config.window} and {config.context}"
+            )
+        filters = mel_filter_bank(201, architecture.num_mel_bins, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
+        self.window: Tensor
+        self.filters: Tensor
+        self.register_buffer("window", torch.hann_window(400), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)  # [mels, 201]
+
+    def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
+        """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first."""
+        spectrum = torch.stft(wav, 400, 160, window=self.window, return_complex=True)[..., :-1].abs().square()
+        return self.states(self.log_mel(spectrum, self.filters))
+
+    def states(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        """The same of a log-mel spectrogram [B, mels, 2 F]. That of the encoder's last layer is normalised."""
+        encoder = self.encoder
+        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(log_mel))))
+        hidden = hidden.transpose(1, 2)  # (B, D, F) -> (B, F, D)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        states = [hidden]
+        for layer in encoder.layers[: self.needed]:
+            states.append(layer(states[-1], None))
+        if self.needed == len(encoder.layers):
+            states[-1] = encoder.layer_norm(states[-1])
+        return tuple(states)
+
+    @staticmethod
+    def log_mel(power: Tensor, filters: Tensor) -> Tensor:
+        """Power of bins [B, bins, N], with filters [mels, bins] -> [B, mels, N], scaled as Whisper was trained.
+
+        That is: 8 decades below the loudest band, and no more.
+        """
+        with torch.autocast(power.device.type, enabled=False):  # eight decades need the digits
+            log_mel = (filters @ power).clamp(min=1e-10).log10()
+        log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8)
+        return (log_mel + 4) / 4
+
+
+def teacher_architecture(config: TeacherConfig) -> Any:
+    """The ``transformers`` config object that the teacher's dict describes."""
+    from transformers import AutoConfig
+
+    values = dict(config.architecture)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
 
 
 class SemanticUnit(nn.Module):
@@ -64,179 +224,3 @@ class SemanticDecoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[B, width, F] -> [B, D, F]."""
         return self.last(self.blocks(self.first(features)))
-
-
-# The frozen pre-trained encoder whose features the codes must carry (paper §3.1).
-#
-# Every teacher takes a waveform and gives hidden states at its own frame rate; :class:`Teacher` makes them the codec's:
-# resampled in, averaged over layers, resampled to the codec's frames, and heard in windows when the config says so.
-
-
-class Teacher(nn.Module):
-    """A pre-trained speech encoder from ``transformers`` that never trains.
-
-    Its parameters take no gradient, and it stays in evaluation mode when the codec around it goes into training mode
-    (the release lets ``.train()`` wake the teacher's dropout).
-    """
-
-    def __init__(self, config: TeacherConfig, codec_rate: int) -> None:
-        super().__init__()
-        self.config = config
-        self.resample: nn.Module = nn.Identity()
-        if codec_rate != config.sample_rate:
-            from julius.resample import ResampleFrac
-
-            self.resample = ResampleFrac(codec_rate, config.sample_rate)
-        self.network: WhisperStates | WaveformStates
-        self.network = WhisperStates(config) if config.kind == "whisper" else WaveformStates(config)
-        self.autocast: torch.dtype | None = None
-        """A half precision that the network is to compute in; an engine's choice."""
-        self.requires_grad_(False)
-        self.train(False)
-
-    @property
-    def width(self) -> int:
-        """Channels of the features."""
-        return self.network.width
-
-    @property
-    def longest(self) -> float | None:
-        """Seconds that it can hear at a time; None: any."""
-        return self.network.longest
-
-    def train(self, mode: bool = True) -> Teacher:
-        """Stay in evaluation mode, whatever ``mode`` says."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, wav: Tensor, frames: int) -> Tensor:
-        """Waveform at the codec's rate [B, 1, T] -> features [B, D, frames]."""
-        wav, own_frames = self._own(wav)
-        features = torch.cat([self._hear(wav, *window) for window in self._windows(own_frames)], dim=2)
-        return _fitted(features, frames)
-
-    @torch.no_grad()
-    def hear(self, wav: Tensor, frames: int) -> Tensor:
-        """The same with all of the waveform heard at once, whatever the config's window: one piece of long audio."""
-        wav, own_frames = self._own(wav)
-        return _fitted(self._hear(wav, 0, own_frames), frames)
-
-    def _own(self, wav: Tensor) -> tuple[Tensor, int]:
-        """[B, 1, T] -> ([B, T'] at the teacher's rate, padded to whole frames of the teacher, and how many)."""
-        wav = self.resample(wav.squeeze(1))  # (B, 1, T) -> (B, T)
-        hop = self.network.hop_length
-        own_frames = -(-wav.shape[1] // hop)
-        return F.pad(wav, (0, own_frames * hop - wav.shape[1])), own_frames
-
-    def _windows(self, frames: int) -> list[tuple[int, int]]:
-        """(start, end) of each window, in the teacher's frames."""
-        if self.config.window is None:
-            return [(0, frames)]
-        step = round(self.config.window * self.config.sample_rate / self.network.hop_length)
-        return [(start, min(start + step, frames)) for start in range(0, frames, step)]
-
-    def _hear(self, wav: Tensor, start: int, end: int) -> Tensor:
-        """Features [B, D, end - start] of the frames from ``start`` to ``end`` of [B, T], heard with their context."""
-        hop = self.network.hop_length
-        context = round(self.config.context * self.config.sample_rate / hop)
-        first, last = max(start - context, 0), min(end + context, wav.shape[1] // hop)
-        heard = F.pad(wav[:, first * hop : last * hop], (self.config.padding, self.config.padding))
-        # Without a choice of its own it goes along with whatever is around it, such as a training step.
-        with torch.autocast(heard.device.type, self.autocast) if self.autocast else nullcontext():
-            states = [state.to(wav.dtype) for state in self.network(heard)]
-        layers = self.config.layers
-        features = torch.stack(states).mean(0) if layers == "mean" else states[int(layers)]
-        return features[:, start - first : end - first].transpose(1, 2)  # (B, F, D) -> (B, D, F)
-
-
-def _fitted(features: Tensor, frames: int) -> Tensor:
-    """The teacher's frames [B, D, F] as the codec's [B, D, frames]."""
-    if features.shape[2] == frames:
-        return features
-    return F.interpolate(features, size=frames, mode="linear")
-
-
-class WaveformStates(nn.Module):
-    """HuBERT, WavLM and wav2vec 2.0: a convolution stack on the waveform, then a transformer."""
-
-    def __init__(self, config: TeacherConfig) -> None:
-        super().__init__()
-        from transformers import AutoModel
-
-        self.model = AutoModel.from_config(_architecture(config))
-        self.width = int(self.model.config.hidden_size)
-        self.hop_length = int(np.prod(self.model.config.conv_stride))
-        self.longest: float | None = None
-
-    def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
-        """[B, T] -> every hidden state [B, F, D], the input embedding first."""
-        return self.model(wav, output_hidden_states=True).hidden_states
-
-
-class WhisperStates(nn.Module):
-    """The encoder of Whisper behind its log-mel spectrogram, for input of any length up to 30 s.
-
-    ``transformers`` pads every input to 30 s. Here the learned positions are cut to the input's length instead, which
-    for short clips is many times cheaper.
-    """
-
-    hop_length = 320  # 160 from frame to frame of the spectrogram, halved once by the second convolution
-
-    def __init__(self, config: TeacherConfig) -> None:
-        super().__init__()
-        from transformers.audio_utils import mel_filter_bank
-        from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-        architecture = _architecture(config)
-        self.encoder = WhisperEncoder(architecture)
-        self.width = int(architecture.d_model)
-        self.longest: float | None = architecture.max_source_positions * self.hop_length / config.sample_rate
-        every, wanted = int(architecture.encoder_layers), config.layers
-        self.needed = wanted if isinstance(wanted, int) and 0 <= wanted <= every else every
-        """Layers that are run: none above the one whose states are wanted."""
-        if config.window is None or config.window + 2 * config.context > self.longest:
-            raise ConfigError(
-                f"Whisper hears at most {self.longest:g} s at a time: teacher.window + 2 × teacher.context must not "
-                f"exceed that, but they are {config.window} and {config.context}"
-            )
-        filters = mel_filter_bank(201, architecture.num_mel_bins, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
-        self.filters: Tensor
-        self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)  # [mels, 201]
-
-    def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
-        """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first."""
-        window = torch.hann_window(400, device=wav.device)
-        spectrum = torch.stft(wav, 400, 160, window=window, return_complex=True)[..., :-1].abs().square()
-        return self.states(self.log_mel(spectrum, self.filters))
-
-    def states(self, log_mel: Tensor) -> tuple[Tensor, ...]:
-        """The same of a log-mel spectrogram [B, mels, 2 F]. That of the encoder's last layer is normalised."""
-        encoder = self.encoder
-        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(log_mel))))
-        hidden = hidden.transpose(1, 2)  # (B, D, F) -> (B, F, D)
-        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-        states = [hidden]
-        for layer in encoder.layers[: self.needed]:
-            states.append(layer(states[-1], None))
-        if self.needed == len(encoder.layers):
-            states[-1] = encoder.layer_norm(states[-1])
-        return tuple(states)
-
-    @staticmethod
-    def log_mel(power: Tensor, filters: Tensor) -> Tensor:
-        """Power of bins [B, bins, N], with filters [mels, bins] -> [B, mels, N], scaled as Whisper was trained.
-
-        That is: 8 decades below the loudest band, and no more.
-        """
-        with torch.autocast(power.device.type, enabled=False):  # eight decades need the digits
-            log_mel = (filters @ power).clamp(min=1e-10).log10()
-        log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8)
-        return (log_mel + 4) / 4
-
-
-def _architecture(config: TeacherConfig) -> Any:
-    """The ``transformers`` config object that the teacher's dict describes."""
-    from transformers import AutoConfig
-
-    values = dict(config.architecture)
-    return AutoConfig.for_model(values.pop("model_type"), **values)

@@ -25,8 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from xcodec import audio
 from xcodec.data.augmentation import AugmentationConfig, add_noise, equalise, hiss, reverberate
-from xcodec.data.manifest import AudioItem, DataError, read_corpus
-from xcodec.data.manifest import BrokenAudioError, read_span
+from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -160,12 +159,12 @@ class RandomCrops(Dataset[Crop]):
         self._pools = [_Pool(items) for items, _ in corpora]
         self._ends = np.cumsum([weight for _, weight in corpora])
         # Pools of clips that may be joined, made once because a speaker's clips are spread over the manifest.
-        self._voices: dict[tuple[int, tuple[str, str]], _Pool] = {}
+        self._groups: dict[tuple[int, tuple[str, str]], _Pool] = {}
         for number, pool in enumerate(self._pools):
-            by_voice = defaultdict(list)
+            by_group = defaultdict(list)
             for item in pool.items:
-                by_voice[item.voice].append(item)
-            self._voices |= {(number, voice): _Pool(items) for voice, items in by_voice.items()}
+                by_group[item.group].append(item)
+            self._groups |= {(number, group): _Pool(items) for group, items in by_group.items()}
         self._broken: set[Path] = set()
 
     @classmethod
@@ -225,7 +224,7 @@ class RandomCrops(Dataset[Crop]):
         item = pool.items[pool.draw(rng)]
         if self._length(item) >= self.config.samples:
             return self._piece(item, rng), [item]
-        return self._joined(item, self._voices[corpus, item.voice], rng)
+        return self._joined(item, self._groups[corpus, item.group], rng)
 
     def _length(self, item: AudioItem) -> int:
         """Samples of `item` at the crops' rate."""
@@ -238,16 +237,16 @@ class RandomCrops(Dataset[Crop]):
         first = int(rng.integers(item.samples - count + 1))
         return self._resample(read_span(item, first, count), item.sample_rate)[: self.config.samples]
 
-    def _joined(self, item: AudioItem, voice: _Pool, rng: np.random.Generator) -> tuple[np.ndarray, list[AudioItem]]:
-        """A crop [T] of short clips of one voice, the first of which is `item`, and the clips."""
+    def _joined(self, item: AudioItem, group: _Pool, rng: np.random.Generator) -> tuple[np.ndarray, list[AudioItem]]:
+        """A crop [T] of short clips of one group, the first of which is `item`, and the clips."""
         sounds = item.domain == "sound"
         first = 0 if sounds else int(rng.integers(item.samples))
         parts = [self._resample(read_span(item, first, item.samples - first), item.sample_rate)]
         items, filled = [item], len(parts[0])
         while filled < self.config.samples:
             pause = np.zeros(round(rng.uniform(*self.config.pause_seconds) * self.config.sample_rate), np.float32)
-            item = voice.items[voice.draw(rng)]
-            # A long clip of the same voice gives only as much as is still missing.
+            item = group.items[group.draw(rng)]
+            # A long clip of the same group gives only as much as is still missing.
             missing = -(-(self.config.samples - filled) * item.sample_rate // self.config.sample_rate)
             clip = self._resample(read_span(item, 0, min(item.samples, missing)), item.sample_rate)
             parts += [pause, clip]

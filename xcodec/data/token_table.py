@@ -5,8 +5,8 @@
         tokens-00001.parquet
         skipped.jsonl           the clips that could not be read, and why
 
-`datasets.load_dataset("parquet", data_files="tokens/*.parquet")` reads them, as do pandas, DuckDB and Spark. The codes of
-a clip are a list of frames, each of which is a fixed-width list of K codes.
+`datasets.load_dataset("parquet", data_files="tokens/*.parquet")` reads them, as do pandas, DuckDB and Spark. The codes
+of a clip are a list of frames, each of which is a fixed-width list of K codes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xcodec import audio
 from xcodec.data.manifest import DataError
+from xcodec.utils.files import atomic_write
 
 SHARDS = "tokens-*.parquet"
 _META = b"xcodec"
+_LABELS = ("text", "speaker", "language", "domain", "source", "split")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TableInfo:
     model: str
     """Name of the codec that made the codes."""
     model_hash: str
-    """Of what makes its tokens, as `xcodec.codec.checkpoint.tokens_hash` gives it."""
+    """Of what makes its tokens, as `codec.fingerprint.tokens` gives it."""
     codebooks: int
     codebook_size: int
     sample_rate: int
@@ -48,12 +49,45 @@ class TableInfo:
         return self.sample_rate / self.hop_length
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which audio a row is made from."""
+
+    path: str
+    """Of the file, absolute; bytes that are not UTF-8 are written as `\\xe9`."""
+    stamp: str
+    """Size and times of the file when it was read: while they are the same, so is the file."""
+    content: str
+    """SHA-256 of the file's bytes, in hexadecimal; of the archive member's, if the file is an archive."""
+    file_rate: int
+    """Sample rate of the file, in Hz."""
+    file_samples: int
+    """In the whole file, or 0 if its corpus did not need to know."""
+    start: int
+    """First sample in the file."""
+    samples: int
+    """How many."""
+    channels: tuple[int, ...] | None
+    """Those of the file whose mean it is; None stands for all."""
+
+    @property
+    def audio(self) -> tuple[str, int, int, tuple[int, ...] | None]:
+        """Which samples they are, wherever the file is."""
+        return self.content, self.start, self.samples, self.channels
+
+    def overlaps(self, other: Origin) -> bool:
+        """Whether both have some samples of the same content in common."""
+        shared = self.channels is None or other.channels is None or set(self.channels) & set(other.channels)
+        together = self.start < other.start + other.samples and other.start < self.start + self.samples
+        return self.content == other.content and together and bool(shared)
+
+
 @dataclass(frozen=True, eq=False)
 class TokenItem:
     """One clip as codes."""
 
     id: str
-    """Unique in its table: the path below the corpus, with the span if it is a piece of a longer recording."""
+    """Unique in its table."""
     codes: NDArray[np.uint16]
     """[K, F]."""
     text: str | None = None
@@ -63,19 +97,13 @@ class TokenItem:
     domain: str = "unknown"
     source: str = ""
     split: str = "train"
+    origin: Origin | None = None
+    """None in tables of earlier versions."""
 
     @property
     def frames(self) -> int:
         """F."""
         return int(self.codes.shape[1])
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A clip that could not be tokenised."""
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -87,10 +115,9 @@ class TokenTable:
     items: list[TokenItem] = field(default_factory=list)
 
 
-def write_shard(path: Path, info: TableInfo, items: Sequence[TokenItem], skipped: Sequence[Skipped] = ()) -> None:
-    """Write one shard, whole or not at all. The clips that were skipped are in its metadata."""
+def write_shard(path: Path, info: TableInfo, items: Sequence[TokenItem]) -> None:
+    """Write one shard, whole or not at all."""
     pa, pq = _arrow()
-    meta = {"info": vars(info), "skipped": [vars(each) for each in skipped]}
     frames = np.array([item.frames for item in items], np.int32)
     # [K, F] -> [F, K], all clips one after another
     stacked = [np.ascontiguousarray(item.codes.T, np.uint16).ravel() for item in items]
@@ -103,15 +130,16 @@ def write_shard(path: Path, info: TableInfo, items: Sequence[TokenItem], skipped
         "id": pa.array([item.id for item in items], pa.string()),
         "codes": codes,
         "frames": pa.array(frames),
+        **{name: pa.array([getattr(item, name) for item in items], pa.string()) for name in _LABELS},
         **{
-            name: pa.array([getattr(item, name) for item in items], pa.string())
-            for name in ("text", "speaker", "language", "domain", "source", "split")
+            name: pa.array([getattr(item.origin, name, None) for item in items], kind)
+            for name, kind in _origin_columns(pa).items()
         },
         "model": pa.array([info.model] * len(items), pa.string()),
         "model_hash": pa.array([info.model_hash] * len(items), pa.string()),
     }
-    table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta)})
-    with audio.atomic_write(path) as temporary:
+    table = pa.table(columns).replace_schema_metadata({_META: json.dumps({"info": vars(info)})})
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
@@ -120,25 +148,41 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob(SHARDS))
 
 
-def read_info(shard: Path) -> tuple[TableInfo, list[Skipped]]:
-    """What a shard says of its table, and the clips that were skipped while it was made.
+def read_info(shard: Path) -> TableInfo:
+    """What a shard says of its table.
 
     Raises:
         DataError: it is damaged, or not a shard of ours.
     """
     _, pq = _arrow()
     try:
-        meta = json.loads(pq.read_schema(shard).metadata[_META])
-        return TableInfo(**meta["info"]), [Skipped(**each) for each in meta["skipped"]]
+        return TableInfo(**json.loads(pq.read_schema(shard).metadata[_META])["info"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{shard} is no shard of tokens: {' '.join(str(error).split())[:200]}") from error
 
 
 def read_ids(shard: Path) -> list[str]:
     """The ids in a shard, without reading the codes."""
-    _, pq = _arrow()
-    ids: list[str] = pq.read_table(shard, columns=["id"])["id"].to_pylist()
+    ids: list[str] = _read(shard, ["id"])["id"].to_pylist()
     return ids
+
+
+def read_origins(shard: Path) -> dict[str, Origin]:
+    """Id → origin of the rows of a shard, without reading the codes.
+
+    Raises:
+        DataError: the shard was made by an earlier version, which did not keep them.
+    """
+    pa, pq = _arrow()
+    names = list(_origin_columns(pa))
+    if not set(names) <= set(pq.read_schema(shard).names):
+        raise DataError(
+            f"{shard} was made by an earlier version, which did not keep from which audio each row is made; it can be"
+            " read, but not added to: name another folder"
+        )
+    table = _read(shard, ["id", *names])
+    found = zip(table["id"].to_pylist(), *(table[name].to_pylist() for name in names), strict=True)
+    return {row: _origin(dict(zip(names, values, strict=True)), shard) for row, *values in found}
 
 
 def read_table(
@@ -158,7 +202,8 @@ def read_table(
         codebooks: Keep so many of the codebooks, from the first on; a large corpus then fits into memory sooner.
 
     Returns:
-        The clips in the order of their ids, which does not depend on how many processes made the table.
+        The clips, without their origins, in the order of their ids, which does not depend on how many processes made
+        the table.
 
     Raises:
         DataError: there is no table, a shard is damaged or of another codec, or nothing is left after the filters.
@@ -166,15 +211,14 @@ def read_table(
     found = shards(Path(path))
     if not found:
         raise DataError(f"no token table at {path}; make one with xcodec tokenize")
-    info, _ = read_info(found[0])
+    info = read_info(found[0])
     items: list[TokenItem] = []
     for shard in found:
-        own, _ = read_info(shard)
-        if own != info:
+        if read_info(shard) != info:
             raise DataError(f"{shard} is of another codec or bandwidth than {found[0].name}")
         items += [
             item
-            for item in _read_shard(shard, info, codebooks)
+            for item in read_shard(shard, info, codebooks)
             if (split is None or item.split == split)
             and (not domains or item.domain in domains)
             and (not sources or item.source in sources)
@@ -185,14 +229,14 @@ def read_table(
     return TokenTable(info, sorted(items, key=lambda item: item.id))
 
 
-def _read_shard(shard: Path, info: TableInfo, codebooks: int | None) -> Iterator[TokenItem]:
-    _, pq = _arrow()
-    try:
-        table = pq.read_table(shard)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{shard} is damaged: {' '.join(str(error).split())[:200]}") from error
-    names = ("id", "text", "speaker", "language", "domain", "source", "split")
-    columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in names}
+def read_shard(shard: Path, info: TableInfo, codebooks: int | None = None) -> Iterator[TokenItem]:
+    """The clips of a shard, without their origins.
+
+    Raises:
+        DataError: the shard is damaged.
+    """
+    table = _read(shard, ["id", *_LABELS, "codes"])
+    columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in ("id", *_LABELS)}
     codes = table["codes"].combine_chunks()
     for index in range(table.num_rows):
         clip = codes[index].values  # F fixed-width lists
@@ -202,14 +246,43 @@ def _read_shard(shard: Path, info: TableInfo, codebooks: int | None) -> Iterator
         yield TokenItem(
             # [F · K] -> [F, K] -> [K, F]
             codes=np.ascontiguousarray(flat.reshape(-1, info.codebooks).T[:codebooks]),
-            **{name: columns[name][index] for name in names},
+            **{name: column[index] for name, column in columns.items()},
         )
 
 
-def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
-    """One line of JSON per clip that was skipped."""
-    with audio.atomic_write(path) as temporary:
-        temporary.write_text("".join(json.dumps(vars(each)) + "\n" for each in skipped), "utf-8")
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One line of JSON per row, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def _read(shard: Path, columns: list[str]) -> Any:
+    _, pq = _arrow()
+    try:
+        return pq.read_table(shard, columns=columns)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{shard} is damaged: {' '.join(str(error).split())[:200]}") from error
+
+
+def _origin_columns(pa: Any) -> dict[str, Any]:
+    text, number = pa.string(), pa.int64()
+    return {
+        "path": text,
+        "stamp": text,
+        "content": text,
+        "file_rate": number,
+        "file_samples": number,
+        "start": number,
+        "samples": number,
+        "channels": pa.list_(pa.int32()),
+    }
+
+
+def _origin(values: dict[str, Any], shard: Path) -> Origin:
+    channels = values.pop("channels")
+    if None in values.values():
+        raise DataError(f"{shard} does not say of all rows from which audio they are made; name another folder")
+    return Origin(**values, channels=None if channels is None else tuple(channels))
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import nn
 
-from xcodec.codec.dac import Snake
-from xcodec.engine import ops as kernels
+from xcodec.codec.inputs import neutral
+from xcodec.engine import ops
 
 _WORTHWHILE = 1.3
 """How many times as fast less precision must be."""
@@ -23,65 +20,49 @@ _TURNS = 10
 
 @dataclass(frozen=True)
 class Abilities:
-    """In what precision a processor computes fastest."""
+    """How a device computes fastest."""
 
-    convolutions: torch.dtype
+    dtype: torch.dtype = torch.float32
     """float32, or a half precision that is clearly faster."""
-    int8: bool
-    """Whether linear layers with 8-bit weights are clearly faster."""
     kernels: bool = False
-    """Whether there are kernels of our own (`kernels.py`), and they are clearly faster."""
+    """Whether our own kernels (ops.py) are clearly faster than float32 in PyTorch."""
 
 
 @cache
 def abilities(device: torch.device) -> Abilities:
     """Those of a device; measured once, in a fraction of a second."""
     if device.type != "cpu":
-        return Abilities(torch.float16, int8=False)
-    way = _fastest_filter()
-    if way == "kernels":
-        return Abilities(torch.float32, int8=False, kernels=True)
-    return Abilities(torch.bfloat16 if way == "bfloat16" else torch.float32, _int8_pays())
+        return Abilities(torch.float16)
+    with neutral(device), torch.no_grad():
+        fastest = _fastest(_ways_to_convolve())
+    return {
+        "kernels": Abilities(kernels=True),
+        "bfloat16": Abilities(torch.bfloat16),
+        "float32": Abilities(),
+    }[fastest]
 
 
-@torch.inference_mode()
-def _fastest_filter() -> str:
-    """How a filter of seven taps and the Snake after it are computed fastest.
+def _ways_to_convolve() -> dict[str, Callable[[], object]]:
+    """A convolution of seven taps and the Snake after it.
 
-    With the Snake, because halves of DAC have as many of those, and units for products in bfloat16 do not help them.
+    With the Snake, because DAC has as many of those, and units for products in bfloat16 do not help them.
     """
-    conv, snake, wave = nn.Conv1d(128, 128, 7, padding=3), Snake(128), torch.randn(1, 128, 2_000)
-    half, half_wave = copy.deepcopy(nn.Sequential(conv, snake)).bfloat16(), wave.bfloat16()
-    ways: dict[str, Callable[[], object]] = {"float32": lambda: snake(conv(wave))}
-    if kernels.available():
-        weight, values = kernels.short_weight(conv.weight), kernels.SnakeValues.of(snake.alpha)
-        bias, made = torch.zeros(128), torch.empty(2_000, 128)
-        last = torch.randn(kernels.AHEAD + 2_000 + kernels.BEHIND, 128)  # channels last
-        ahead = last[kernels.AHEAD - 3 :]
-        ways["kernels"] = lambda: kernels.short_filter(ahead, 2_000, 1, weight, bias, made, values)
-    ways["bfloat16"] = lambda: half(half_wave)
-    return _fastest(ways)
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 128, 2_000, generator=generator), torch.randn(128, 128, 7, generator=generator) / 30
+    bias, alpha = torch.zeros(128), torch.ones(1, 128, 1)
 
+    def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        y = torch.conv1d(x, weight, bias, padding=3)
+        return y + (alpha + 1e-9).reciprocal() * torch.sin(alpha * y).square()
 
-@torch.inference_mode()
-def _int8_pays() -> bool:
-    linear, frames = nn.Linear(768, 768), torch.randn(250, 768)
-    if not hasattr(torch, "ao") or torch.backends.quantized.engine == "none":
-        return False
-    light = with_int8(nn.Sequential(linear))
-    return _fastest({"float32": lambda: linear(frames), "int8": lambda: light(frames)}) == "int8"
-
-
-def with_int8(network: nn.Module, kept: str | None = None) -> nn.Module:
-    """A copy of the network whose linear layers multiply in 8 bits, but for those with ``kept`` in their name."""
-    names = {
-        name
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear) and (kept is None or kept not in name)
-    }
-    with warnings.catch_warnings():  # deprecated in favour of a package of its own, which has nothing for this
-        warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(network, names, dtype=torch.qint8)
+    ways: dict[str, Callable[[], object]] = {"float32": lambda: convolve(x, weight, bias, alpha)}
+    if ops.available():
+        ahead = torch.randn(ops.AHEAD + 2_000 + ops.BEHIND, 128, generator=generator)[ops.AHEAD - 3 :]
+        packed, snake, out = ops.winograd_weight(weight), ops.SnakeParameters.of(alpha), torch.empty(2_000, 128)
+        ways["kernels"] = lambda: ops.winograd_conv(ahead, 2_000, 1, packed, bias, out, snake)
+    halves = [each.bfloat16() for each in (x, weight, bias, alpha)]
+    ways["bfloat16"] = lambda: convolve(*halves)
+    return ways
 
 
 def _fastest(ways: dict[str, Callable[[], object]]) -> str:

@@ -1,6 +1,6 @@
-"""The halves of DAC on the kernels of `kernels.py`.
+"""DAC's encoder and decoder on our kernels.
 
-A wave is held as [AHEAD + T + BEHIND, C]: all channels of a sample beside each other, and zeros around it. So every
+A signal is held as [AHEAD + T + BEHIND, C]: all channels of a sample beside each other, and zeros around it. So every
 convolution is a product of matrices whose rows overlap in memory:
 
     seven taps     row t is the samples t - 3 … t + 3 (in residual units dilated, and in few multiplications if wished)
@@ -19,24 +19,65 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcodec.codec.dac import DacDecoder, DacEncoder, ResidualUnit, Snake
-from xcodec.engine.ops import AHEAD, BEHIND, COLUMNS, SnakeValues, panels, product, short_filter, short_weight
+from xcodec.engine import ops
+from xcodec.engine.ops import AHEAD, BEHIND, COLUMNS, SnakeParameters, matmul, packed, packed_filter
 from xcodec.engine.winograd import KERNEL
 
 
-def suits(half: nn.Module) -> bool:
-    """Whether a half is of DAC, with numbers of channels that the kernels can take, and in float32 on a CPU."""
-    if not isinstance(half, DacEncoder | DacDecoder):
-        return False
-    layers = [layer for layer in half.modules() if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)]
-    channels = {count for layer in layers for count in (layer.in_channels, layer.out_channels)} - {1}  # that of sound
-    weights = [layer.weight for layer in layers]
-    return all(count % COLUMNS == 0 for count in channels) and all(
-        weight.dtype is torch.float32 and weight.device.type == "cpu" for weight in weights
-    )
+class KernelDac(nn.Module):
+    """A `DacEncoder` or `DacDecoder`, for inference.
+
+    Args:
+        network: one that is `supported`; is not kept.
+        winograd: whether filters of seven taps are computed in few multiplications, at 106 dB, or each tap by itself,
+            in float32's own precision.
+    """
+
+    def __init__(self, network: DacEncoder | DacDecoder, winograd: bool) -> None:
+        super().__init__()
+        self.context_frames = network.context_frames
+        layers = [
+            module for layer in network.layers for module in (layer if isinstance(layer, nn.Sequential) else (layer,))
+        ]
+        self.steps: list[_ResidualUnit | _ConvTranspose | _Conv] = []
+        for module, following in zip(layers, [*layers[1:], None], strict=True):
+            if isinstance(module, ResidualUnit):
+                self.steps.append(_ResidualUnit(module, following, winograd))
+            elif isinstance(module, nn.ConvTranspose1d):
+                self.steps.append(_ConvTranspose(module, following))
+            elif isinstance(module, nn.Conv1d):
+                self.steps.append(_Conv(module, following))
+            else:
+                assert isinstance(module, Snake)  # which the layer before it does
+        last = layers[-1]
+        assert isinstance(last, nn.Conv1d)
+        self.width = last.out_channels
+
+    @staticmethod
+    def supported(network: nn.Module) -> bool:
+        """Whether it is DAC, with numbers of channels that the kernels can take, and in float32 on a CPU."""
+        if not isinstance(network, DacEncoder | DacDecoder):
+            return False
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)]
+        channels = {count for layer in layers for count in (layer.in_channels, layer.out_channels)} - {1}  # the audio's
+        return all(count % COLUMNS == 0 for count in channels) and all(
+            layer.weight.dtype is torch.float32 and layer.weight.device.type == "cpu" for layer in layers
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C', T']."""
+        return torch.stack([self._clip(clip) for clip in x])
+
+    def _clip(self, clip: Tensor) -> Tensor:
+        signal = _Signal(clip.shape[1], F.pad(clip.T, (0, 0, AHEAD, BEHIND)))  # (C, T) -> (T', C)
+        for step in self.steps:
+            signal = step(signal)
+        assert signal.sums is not None
+        return signal.sums[:, : self.width].T.contiguous()  # (T, C) -> (C, T)
 
 
 @dataclass
-class _Wave:
+class _Signal:
     """One clip between two layers."""
 
     samples: int
@@ -52,46 +93,13 @@ class _Wave:
         for index, each in enumerate(self.spare):
             if each.numel() == samples * channels:
                 return self.spare.pop(index).view(samples, channels)
-        return torch.empty(samples, channels)
+        return self.snaked.new_empty(samples, channels)
 
-
-class ChannelsLastHalf(nn.Module):
-    """A `DacEncoder` or `DacDecoder`, for inference.
-
-    Args:
-        half: one that `suits`; is not kept.
-        short: whether filters of seven taps are computed in few multiplications, at 106 dB, or each tap by itself, in
-            float32's own precision.
-    """
-
-    def __init__(self, half: DacEncoder | DacDecoder, short: bool = True) -> None:
-        super().__init__()
-        self.context_frames = half.context_frames
-        flat = [module for layer in half.layers for module in (layer if isinstance(layer, nn.Sequential) else (layer,))]
-        self.steps: list[_Unit | _Up | _Filter] = []
-        for module, following in zip(flat, [*flat[1:], None], strict=True):
-            if isinstance(module, ResidualUnit):
-                self.steps.append(_Unit(module, following, short))
-            elif isinstance(module, nn.ConvTranspose1d):
-                self.steps.append(_Up(module, following))
-            elif isinstance(module, nn.Conv1d):
-                self.steps.append(_Filter(module, following))
-            else:
-                assert isinstance(module, Snake)  # which the layer before it does
-        last = flat[-1]
-        assert isinstance(last, nn.Conv1d)
-        self.width = last.out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] -> [B, C', T']."""
-        return torch.stack([self._clip(clip) for clip in x])
-
-    def _clip(self, clip: Tensor) -> Tensor:
-        wave = _Wave(clip.shape[1], F.pad(clip.T, (0, 0, AHEAD, BEHIND)))  # (C, T) -> (T', C)
-        for step in self.steps:
-            wave = step(wave)
-        assert wave.sums is not None
-        return wave.sums[:, : self.width].T.contiguous()  # (T, C) -> (C, T)
+    def clear_margins(self) -> _Signal:
+        """With zeros around it."""
+        self.snaked[:AHEAD] = 0
+        self.snaked[AHEAD + self.samples :] = 0
+        return self
 
 
 class _Step:
@@ -99,136 +107,119 @@ class _Step:
 
     def __init__(self, following: nn.Module | None, repeats: int = 1) -> None:
         snake = following.block[0] if isinstance(following, ResidualUnit) else following
-        self.snake = SnakeValues.of(snake.alpha, repeats) if isinstance(snake, Snake) else None
-        self.keeps = following is None or isinstance(following, ResidualUnit)
+        self.snake = SnakeParameters.of(snake.alpha, repeats) if isinstance(snake, Snake) else None
+        self.keeps_sums = following is None or isinstance(following, ResidualUnit)
 
-    def outputs(self, rows: int, columns: int) -> Tensor | None:
-        """Room for the sums, where they are needed."""
-        return torch.empty(rows, columns) if self.keeps else None
-
-    def room(self, samples: int, channels: int) -> Tensor:
-        """For a wave and its margins."""
-        return torch.empty(AHEAD + samples + BEHIND if self.snake else 0, channels)
+    def room(self, signal: _Signal, rows: int, samples: int, channels: int) -> tuple[Tensor | None, Tensor]:
+        """For the sums [rows, C], where they are needed, and for the signal after the Snake, with its margins."""
+        sums = signal.snaked.new_empty(rows, channels) if self.keeps_sums else None
+        return sums, signal.snaked.new_empty(AHEAD + samples + BEHIND if self.snake else 0, channels)
 
 
-class _Filter(_Step):
+class _Conv(_Step):
     """A convolution of any stride."""
 
     def __init__(self, conv: nn.Conv1d, following: nn.Module | None) -> None:
         super().__init__(following)
         self.stride, self.padding = conv.stride[0], int(conv.padding[0])
-        self.channels = -(-conv.out_channels // COLUMNS) * COLUMNS  # one, of sound, is made sixteen
+        self.channels = -(-conv.out_channels // COLUMNS) * COLUMNS  # the audio's one is made sixteen
         missing = self.channels - conv.out_channels
-        self.weight = _filter_panels(F.pad(conv.weight, (0, 0, 0, 0, 0, missing)))
+        self.weight = packed_filter(F.pad(conv.weight, (0, 0, 0, 0, 0, missing)))
         assert conv.bias is not None
         self.bias = F.pad(conv.bias.detach(), (0, missing))
 
-    def __call__(self, wave: _Wave) -> _Wave:
-        samples, stride = wave.samples // self.stride, self.stride * wave.snaked.shape[1]
-        made = _Wave(samples, self.room(samples, self.channels), self.outputs(samples, self.channels))
-        product(
-            wave.snaked[AHEAD - self.padding :],
+    def __call__(self, signal: _Signal) -> _Signal:
+        samples, stride = signal.samples // self.stride, self.stride * signal.snaked.shape[1]
+        sums, snaked = self.room(signal, samples, samples, self.channels)
+        matmul(
+            signal.snaked[AHEAD - self.padding :],
             samples,
             stride,
             self.weight,
             self.bias,
-            made.sums,
-            made.snaked[AHEAD:] if self.snake else None,
+            sums,
+            snaked[AHEAD:] if self.snake else None,
             self.snake,
         )
-        return _in_silence(made)
+        return _Signal(samples, snaked, sums).clear_margins()
 
 
-class _Up(_Step):
+class _ConvTranspose(_Step):
     """A transposed convolution of 2s taps: each output is made of two inputs."""
 
     def __init__(self, conv: nn.ConvTranspose1d, following: nn.Module | None) -> None:
         self.stride, self.padding, self.channels = conv.stride[0], int(conv.padding[0]), conv.out_channels
         super().__init__(following, self.stride)
-        # (C, C', 2s) -> (2 taps, C, s, C'); the later tap hears the input before.
+        # (C, C', 2s) -> (2 taps, C, s, C'); the later tap takes the input before.
         taps = conv.weight.detach().unflatten(2, (2, self.stride)).permute(2, 0, 3, 1)
-        self.weight = panels(taps.flip(0).flatten(2).flatten(0, 1).T)  # (2 · C, s · C') -> (s · C', 2 · C)
+        self.weight = packed(taps.flip(0).flatten(2).flatten(0, 1).T)  # (2 · C, s · C') -> (s · C', 2 · C)
         assert conv.bias is not None
         self.bias = conv.bias.detach().repeat(self.stride)
 
-    def __call__(self, wave: _Wave) -> _Wave:
-        rows, samples = wave.samples + 1, wave.samples * self.stride
-        sums = self.outputs(rows * self.stride, self.channels)
-        made = _Wave(samples, self.room(samples, self.channels))
-        product(
-            wave.snaked[AHEAD - 1 :],
+    def __call__(self, signal: _Signal) -> _Signal:
+        rows, samples = signal.samples + 1, signal.samples * self.stride
+        sums, snaked = self.room(signal, rows * self.stride, samples, self.channels)
+        matmul(
+            signal.snaked[AHEAD - 1 :],
             rows,
-            wave.snaked.shape[1],
+            signal.snaked.shape[1],
             self.weight,
             self.bias,
             sums,
-            made.snaked[AHEAD - self.padding :] if self.snake else None,
+            snaked[AHEAD - self.padding :] if self.snake else None,
             self.snake,
         )
-        if sums is not None:
-            made.sums = sums[self.padding : self.padding + samples]
-        return _in_silence(made)
+        kept = None if sums is None else sums[self.padding : self.padding + samples]
+        return _Signal(samples, snaked, kept).clear_margins()
 
 
-class _Unit(_Step):
+class _ResidualUnit(_Step):
     """A residual unit, but for its first Snake."""
 
-    def __init__(self, unit: ResidualUnit, following: nn.Module | None, short: bool) -> None:
+    def __init__(self, unit: ResidualUnit, following: nn.Module | None, winograd: bool) -> None:
         super().__init__(following)
-        _, filter_, snake, mix = unit.block
-        assert isinstance(filter_, nn.Conv1d)
+        _, conv, snake, pointwise = unit.block
+        assert isinstance(conv, nn.Conv1d)
         assert isinstance(snake, Snake)
-        assert isinstance(mix, nn.Conv1d)
-        assert filter_.bias is not None
-        assert mix.bias is not None
-        self.dilation, self.inner = filter_.dilation[0], SnakeValues.of(snake.alpha)
-        self.short = short
-        self.filter = short_weight(filter_.weight) if short else _filter_panels(filter_.weight)
-        self.filter_bias = filter_.bias.detach()
-        self.mix, self.mix_bias = panels(mix.weight[:, :, 0]), mix.bias.detach()
+        assert isinstance(pointwise, nn.Conv1d)
+        assert conv.bias is not None
+        assert pointwise.bias is not None
+        self.dilation, self.inner_snake = conv.dilation[0], SnakeParameters.of(snake.alpha)
+        self.winograd = winograd
+        self.weight = ops.winograd_weight(conv.weight) if winograd else packed_filter(conv.weight)
+        self.bias = conv.bias.detach()
+        self.pointwise_weight, self.pointwise_bias = packed(pointwise.weight[:, :, 0]), pointwise.bias.detach()
 
-    def __call__(self, wave: _Wave) -> _Wave:
-        samples, channels = wave.samples, wave.snaked.shape[1]
-        filtered = wave.room(samples, channels)
-        ahead = wave.snaked[AHEAD - 3 * self.dilation :]
-        if self.short:
-            short_filter(ahead, samples, self.dilation, self.filter, self.filter_bias, filtered, self.inner)
+    def __call__(self, signal: _Signal) -> _Signal:
+        samples, channels = signal.samples, signal.snaked.shape[1]
+        inner = signal.room(samples, channels)
+        ahead = signal.snaked[AHEAD - 3 * self.dilation :]
+        if self.winograd:
+            ops.winograd_conv(ahead, samples, self.dilation, self.weight, self.bias, inner, self.inner_snake)
         else:
-            product(
+            matmul(
                 ahead,
                 samples,
                 channels,
-                self.filter,
-                self.filter_bias,
+                self.weight,
+                self.bias,
                 None,
-                filtered,
-                self.inner,
+                inner,
+                self.inner_snake,
                 taps=KERNEL,
                 jump=self.dilation * channels,
             )
-        sums = wave.room(samples, channels) if self.keeps else None
-        product(
-            filtered,
+        sums = signal.room(samples, channels) if self.keeps_sums else None
+        matmul(
+            inner,
             samples,
             channels,
-            self.mix,
-            self.mix_bias,
+            self.pointwise_weight,
+            self.pointwise_bias,
             sums,
-            wave.snaked[AHEAD:],  # which has been heard and can be written over
+            signal.snaked[AHEAD:],  # no longer needed, and can be written over
             self.snake,
-            wave.sums,
+            signal.sums,
         )
-        assert wave.sums is not None
-        return _Wave(samples, wave.snaked, sums, [*wave.spare, filtered, wave.sums])
-
-
-def _filter_panels(weight: Tensor) -> Tensor:
-    """Of a filter [C', C, k]."""
-    return panels(weight.detach().transpose(1, 2).flatten(1))  # (C', C, k) -> (C', k · C)
-
-
-def _in_silence(wave: _Wave) -> _Wave:
-    """With zeros around it."""
-    wave.snaked[:AHEAD] = 0
-    wave.snaked[AHEAD + wave.samples :] = 0
-    return wave
+        assert signal.sums is not None
+        return _Signal(samples, signal.snaked, sums, [*signal.spare, inner, signal.sums])

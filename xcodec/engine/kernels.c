@@ -1,5 +1,5 @@
 /* Products of matrices, and filters of seven taps, with what follows them in a codec done while the result is still in
- * registers. `kernels.py` compiles this for the processor at hand and says what the functions are for.
+ * registers. `compile.py` compiles this for the processor at hand; `ops.py` says what the functions are for.
  *
  * Sound lies in memory sample by sample, all channels of one beside each other, so that a filter's input is a matrix
  * whose rows overlap, and nothing has to be copied.
@@ -24,7 +24,7 @@
 #define COLUMNS 16
 /* Of a product, at a time: so much of the weights of a tile stays in the first-level cache. */
 #define DEPTH 256
-/* Toom and Cook's tiles: see shortconv.py. */
+/* Toom and Cook's tiles: see winograd.py. */
 #define POINTS 12
 #define OUTPUTS 6
 
@@ -36,13 +36,13 @@ typedef int vi __attribute__((vector_size(4 * WIDTH), aligned(4)));
 static inline vf load(const float *from) { return *(const vf *)from; }
 static inline void store(float *to, vf value) { *(vf *)to = value; }
 static inline vf all(float x) { return x - (vf){0}; }
-static inline long least(long x, long y) { return x < y ? x : y; }
+static inline long min(long x, long y) { return x < y ? x : y; }
 
 /* x + sin²(alpha x) / alpha. `turns` is alpha / pi: sin² has the period pi, so whole turns are taken off first; the
  * polynomial is that of sin(pi r) / r in r², |r| <= 1/2, fitted for the least relative error (5e-9). */
 static inline vf snake(vf x, vf turns, vf scale)
 {
-    vf r = x * turns, nearest = all(12582912.0f); /* 1.5 * 2^23, from where on floats are whole numbers */
+    vf r = x * turns, nearest = all(12582912.0f); /* 1.5 * 2^23, from where on floats are integers */
     r -= (r + nearest) - nearest;
     vf q = r * r;
     vf s = all(7.756038691e-02f);
@@ -164,7 +164,7 @@ static void multiply(const Product *of, long row, long rows, long first, long la
     for (long tap = 0; tap < of->taps; tap += at_once)
         for (long k = 0; k < depth; k += DEPTH) {
             Factors part = {.a = of->a + row * of->stride + tap * of->jump + k, .stride = of->stride};
-            part.taps = least(of->taps - tap, at_once), part.jump = of->jump, part.depth = least(depth - k, DEPTH);
+            part.taps = min(of->taps - tap, at_once), part.jump = of->jump, part.depth = min(depth - k, DEPTH);
             const Ending *end = tap + part.taps == of->taps && k + part.depth == depth ? ending : NULL;
             for (long column = first; column < last;) {
                 int vectors = vectors_of(last - column);
@@ -179,7 +179,7 @@ static void multiply(const Product *of, long row, long rows, long first, long la
 }
 
 /* All of a product. So many rows (`block`) and columns (`width`) are one thread's work at a time. */
-void product(long rows, long columns, long taps, long jump, long depth, const float *a, long stride, const float *b,
+void matmul(long rows, long columns, long taps, long jump, long depth, const float *a, long stride, const float *b,
              const float *bias, const float *residual, float *out, float *snaked, const float *turns,
              const float *scale, long block, long width, long threads)
 {
@@ -188,11 +188,11 @@ void product(long rows, long columns, long taps, long jump, long depth, const fl
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads)
     for (long row = 0; row < rows; row += block)
         for (long first = 0; first < columns; first += width)
-            multiply(&of, row, least(rows - row, block), first, least(first + width, columns), &ending);
+            multiply(&of, row, min(rows - row, block), first, min(first + width, columns), &ending);
 }
 
-/* Where the least of so many values is, the first if there are several. */
-static long least_of(long count, const float *values)
+/* Where the smallest of so many values is, the first if there are several. */
+static long argmin(long count, const float *values)
 {
     vf best = load(values);
     vi lane, at;
@@ -221,15 +221,15 @@ void nearest(long rows, long entries, long depth, const float *points, const flo
 #pragma omp for schedule(dynamic)
         for (long row = 0; row < rows; row += block) {
             const Product of = {.a = points + row * depth, .stride = depth, .taps = 1, .depth = depth, .b = b};
-            long here = least(rows - row, block);
+            long here = min(rows - row, block);
             multiply(&of, 0, here, 0, entries, &ending);
             for (long i = 0; i < here; i++)
-                codes[row + i] = least_of(entries, ending.out + i * entries);
+                codes[row + i] = argmin(entries, ending.out + i * entries);
         }
     }
 }
 
-/* Products of whole numbers of 16 bits, two of which are multiplied and added in the time of one of floats. */
+/* Products of int16, two of which are multiplied and added in the time of one of floats. */
 
 typedef short vh __attribute__((vector_size(4 * WIDTH), aligned(2)));
 typedef int pair __attribute__((may_alias, aligned(2)));
@@ -254,7 +254,7 @@ static inline vi pairs(vi sums, vh x, vh y)
 }
 
 /* whole[rows, columns] = x / scales[row], which makes the largest of a row `largest`. */
-void quantise(long rows, long columns, const float *x, short *whole, float *scales, float largest, long threads)
+void quantize(long rows, long columns, const float *x, short *whole, float *scales, float largest, long threads)
 {
 #pragma omp parallel for num_threads(threads)
     for (long row = 0; row < rows; row++) {
@@ -279,7 +279,7 @@ void quantise(long rows, long columns, const float *x, short *whole, float *scal
     }
 }
 
-/* As `Factors`, of whole numbers and one tap. */
+/* As `Factors`, of int16 and one tap. */
 typedef struct {
     const short *a;
     long stride, depth;
@@ -288,9 +288,9 @@ typedef struct {
     const short *b;
     long apart, next;
     const float *b_scales;
-} WholeFactors;
+} Int16Factors;
 
-INLINE void whole_tile(int rows, int vectors, const WholeFactors *of, long i0, float *partial, long columns, int begin,
+INLINE void int16_tile(int rows, int vectors, const Int16Factors *of, long i0, float *partial, long columns, int begin,
                        const Ending *end, long row, long column)
 {
     vi whole[ROWS][2];
@@ -327,9 +327,9 @@ INLINE void whole_tile(int rows, int vectors, const WholeFactors *of, long i0, f
     if (end) finish(rows, vectors, sums, end, row + i0, column);
 }
 
-/* The same as `product` of whole numbers: a[rows, depth] of which every `spread` values have a scale, panels
+/* The same as `matmul` of int16: a[rows, depth] of which every `spread` values have a scale, panels
  * b[columns / 16, depth / 2, 16, 2] with a scale for every column. */
-void whole_product(long rows, long columns, long depth, const short *a, long stride, const float *a_scales, long spread,
+void int16_matmul(long rows, long columns, long depth, const short *a, long stride, const float *a_scales, long spread,
                    const short *b, const float *b_scales, const float *bias, float *out, long block, long width,
                    long threads)
 {
@@ -338,8 +338,8 @@ void whole_product(long rows, long columns, long depth, const short *a, long str
     for (long row = 0; row < rows; row += block)
         for (long first = 0; first < columns; first += width)
             for (long k = 0; k < depth; k += DEPTH) {
-                long step = stride / spread, last = least(first + width, columns);
-                WholeFactors of = {.a = a + row * stride + k, .stride = stride, .depth = least(depth - k, DEPTH)};
+                long step = stride / spread, last = min(first + width, columns);
+                Int16Factors of = {.a = a + row * stride + k, .stride = stride, .depth = min(depth - k, DEPTH)};
                 of.a_scales = a_scales + row * step + k / spread, of.scale_stride = step, of.b_scales = b_scales;
                 const Ending *end = k + of.depth == depth ? &ending : NULL;
                 for (long column = first; column < last;) {
@@ -348,11 +348,11 @@ void whole_product(long rows, long columns, long depth, const short *a, long str
                     of.apart = WIDTH == COLUMNS ? depth * COLUMNS : 2 * WIDTH;
                     of.next = vectors * WIDTH * depth;
 #define TWO(count, i)                                                                                                  \
-    whole_tile(count, 2, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
+    int16_tile(count, 2, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
 #define ONE(count, i)                                                                                                  \
-    whole_tile(count, 1, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
-                    if (vectors == 2) EACH_TILE(least(rows - row, block), TWO);
-                    else EACH_TILE(least(rows - row, block), ONE);
+    int16_tile(count, 1, &of, i, out + row * columns + column, columns, k == 0, end, row, column)
+                    if (vectors == 2) EACH_TILE(min(rows - row, block), TWO);
+                    else EACH_TILE(min(rows - row, block), ONE);
 #undef TWO
 #undef ONE
                     column += vectors * WIDTH;
@@ -366,7 +366,7 @@ INLINE vf sum_of(long rows, long columns, const float *x, vf mean, int squared)
     vf total = all(0);
     for (long first = 0; first < rows; first += DEPTH) { /* sums of sums, as above */
         vf sum = all(0);
-        for (long row = first; row < least(first + DEPTH, rows); row++) {
+        for (long row = first; row < min(first + DEPTH, rows); row++) {
             vf here = load(x + row * columns) - mean;
             sum += squared ? here * here : here;
         }
@@ -376,7 +376,7 @@ INLINE vf sum_of(long rows, long columns, const float *x, vf mean, int squared)
 }
 
 /* Makes the mean of each column of x[rows, columns] its bias, and its standard deviation its weight. */
-void standardise(long rows, long columns, float *x, const float *weight, const float *bias, float epsilon, long threads)
+void instance_norm(long rows, long columns, float *x, const float *weight, const float *bias, float epsilon, long threads)
 {
 #pragma omp parallel for num_threads(threads)
     for (long c = 0; c < columns; c += WIDTH) {
@@ -417,7 +417,7 @@ void gelu(long count, float *x, long threads)
 }
 
 /* Values at the twelve points of twelve inputs, `apart` from each other, of a vector of channels. The matrix is that of
- * shortconv.py; the points but zero and infinity come in pairs of p and -p, whose rows differ in the signs of odd
+ * winograd.py; the points but zero and infinity come in pairs of p and -p, whose rows differ in the signs of odd
  * columns, and which have nothing in the first and last column. */
 static inline void evaluate(const float *x, long apart, const float *matrix, float *values, long next)
 {
@@ -471,7 +471,7 @@ static inline void interpolate(const float *products, long next, const float *ma
 /* snaked[samples, columns] = the Snake of a filter of seven taps over wave[…, channels], which begins 3 * dilation
  * samples before the first output and ends 9 * dilation after the last. `weights` are panels [12, columns / 16,
  * channels, 16]; `space` has 12 * block * (channels + columns) values for each thread. */
-void short_filter(long samples, long channels, long columns, long dilation, const float *wave, const float *inputs,
+void winograd_conv(long samples, long channels, long columns, long dilation, const float *wave, const float *inputs,
                   const float *outputs, const float *weights, const float *bias, float *snaked, const float *turns,
                   const float *scale, float *space, long block, long threads)
 {
@@ -482,7 +482,7 @@ void short_filter(long samples, long channels, long columns, long dilation, cons
         float *products = values + POINTS * block * channels;
 #pragma omp for schedule(dynamic)
         for (long first = 0; first < count; first += block) {
-            long here = least(count - first, block);
+            long here = min(count - first, block);
             for (long t = 0; t < here; t++) {
                 long start = (first + t) / dilation * step + (first + t) % dilation;
                 for (long c = 0; c < channels; c += WIDTH)

@@ -310,10 +310,10 @@ def _load(name: str) -> tuple[str, object]:
         tokenizer = HubTokenizer(name.removeprefix("hf:"))
         revision = getattr(tokenizer.model.config, "_commit_hash", None) or "local"
         return f"{short} ({revision}), transformers {version('transformers')}", tokenizer
-    from xcodec.codec.checkpoint import load, weights_hash
+    from xcodec.engine.engine import load
 
     codec = load(name)
-    return f"{short} ({weights_hash(codec)})", codec
+    return f"{short} ({codec.fingerprint.weights})", codec
 
 
 def _short(name: str) -> str:

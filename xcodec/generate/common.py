@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from xcodec import audio
-from xcodec.codec.checkpoint import tokens_hash
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.inference.streaming import StreamingDecoder
 from xcodec.lm.model import CodeLM
 
@@ -36,13 +35,13 @@ def default_model(task: str) -> Path:
     return folder
 
 
-def check_pair(model: CodeLM, codec: XCodec) -> None:
+def check_pair(model: CodeLM, codec: Codec) -> None:
     """See that the codec is the one that the model was trained on.
 
     Raises:
         GenerateError: it is another; to it, the model's tokens would mean other sounds.
     """
-    facts, own = model.config.codec, tokens_hash(codec)
+    facts, own = model.config.codec, codec.fingerprint.tokens
     if facts.model_hash != own:
         raise GenerateError(
             f"the language model speaks tokens of {facts.model} (tokens {facts.model_hash}), but this codec is"
@@ -50,7 +49,7 @@ def check_pair(model: CodeLM, codec: XCodec) -> None:
         )
 
 
-def read_prompt(path: Path, codec: XCodec, codebooks: int, shortest: float, longest: float) -> Tensor:
+def read_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longest: float) -> Tensor:
     """The codes of a recording, int64 [K, F].
 
     Args:
@@ -75,7 +74,7 @@ def read_prompt(path: Path, codec: XCodec, codebooks: int, shortest: float, long
     return codec.encode(torch.from_numpy(wav)[None])[0, :codebooks].clone()
 
 
-def as_sound(codec: XCodec, codes: Iterable[Tensor], block: int = 25) -> Iterator[np.ndarray]:
+def as_sound(codec: Codec, codes: Iterable[Tensor], block: int = 25) -> Iterator[np.ndarray]:
     """Audio, float32 [1, t] at a time, of codes [K, f] as they come.
 
     Args:
@@ -84,11 +83,10 @@ def as_sound(codec: XCodec, codes: Iterable[Tensor], block: int = 25) -> Iterato
         block: frames that are gathered before they are decoded: the more, the less work, and the later.
     """
     decoder, heard = StreamingDecoder(codec, block), False
-    device = next(codec.parameters()).device
     for piece in codes:
         if piece.shape[1]:
             heard = True
-            yield from _unless_empty(decoder.push(piece.to(device)))
+            yield from _unless_empty(decoder.decode(piece))
     if heard:
         yield from _unless_empty(decoder.finish())
 

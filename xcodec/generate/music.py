@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.generate.common import GenerateError, check_pair, read_prompt
 from xcodec.lm.checkpoint import load_autoregressive
 from xcodec.lm.generation import Limits, Request, Sampling, frames, generate
@@ -38,7 +38,7 @@ class MusicGenerator:
         GenerateError: another codec, or a model of another task.
     """
 
-    def __init__(self, folder: Path, codec: XCodec) -> None:
+    def __init__(self, folder: Path, codec: Codec) -> None:
         self.model = load_autoregressive(folder)
         self.codec = codec
         config = self.model.config
@@ -106,7 +106,7 @@ class SoundGenerator:
         GenerateError: another codec, or a model of another task.
     """
 
-    def __init__(self, folder: Path, codec: XCodec) -> None:
+    def __init__(self, folder: Path, codec: Codec) -> None:
         self.model = load_autoregressive(folder)
         self.codec = codec
         captions = self.model.config.captions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.generate.common import GenerateError, check_pair, read_prompt
 from xcodec.lm.alignment import expected_frames
 from xcodec.lm.checkpoint import load_autoregressive, load_refining
@@ -20,18 +19,14 @@ from xcodec.lm.config import TextConfig
 from xcodec.lm.generation import Generated, Limits, Request, Sampling, frames, generate, refine
 from xcodec.lm.layout import context
 from xcodec.lm.model import AutoregressiveLM, RefiningLM
-from xcodec.lm.text import read
+from xcodec.lm.text import read, sentences
 from xcodec.lm.text_encoder import Script, whole_frames, write_script
 
 SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 30.0
 VOICE_SECONDS = 3.0
 """How much of a prompt without a transcript is used; the models are trained on prompts up to this length."""
-_SENTENCE = re.compile(r"(?<=[.!?…])\s+")
-_CLAUSE = re.compile(r"(?<=[,;:—–])\s+")
 SLOWEST, FASTEST = 2.0, 0.5
 """How long symbols may last in a beginning that is to be continued, times what is usual."""
-LONGEST_SENTENCE = 200
-"""Characters. Models learn from clips of some seconds, and babble beyond."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class SpeechGenerator:
         GenerateError: another codec, or models of other tasks.
     """
 
-    def __init__(self, folder: Path, codec: XCodec) -> None:
+    def __init__(self, folder: Path, codec: Codec) -> None:
         first = folder / "ar" if (folder / "ar").is_dir() else folder
         self.first: AutoregressiveLM = load_autoregressive(first)
         self.second: RefiningLM | None = load_refining(folder / "nar") if (folder / "nar").is_dir() else None
@@ -109,7 +104,7 @@ class SpeechGenerator:
             TextError: a sentence cannot be read.
         """
         options = options or SpeechOptions()
-        parts = sentences(text)
+        parts = sentences(text, self.text)
         for part in parts:  # what cannot be read is known before anything is heard
             read(part, self.text)
         one_stage = self.second is None or not options.refine
@@ -227,28 +222,3 @@ def _continued(said: Tensor, usual: Tensor, speed: float) -> NDArray[np.int64]:
 def limits(expected: float) -> Limits:
     """How many frames may be said where so many are expected: about a third to twice, so that nothing babbles on."""
     return Limits(most=round(2 * expected) + 25, least=max(1, round(expected / 3)))
-
-
-def sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:
-    """Text in pieces that can be spoken in one breath; pieces without a letter or digit are left out.
-
-    >>> sentences("One, two. Three!  - Four")
-    ['One, two.', 'Three!', '- Four']
-    >>> sentences("a b, c d", longest=5)
-    ['a b,', 'c d']
-    """
-    found: list[str] = []
-    for sentence in _SENTENCE.split(" ".join(text.split())):
-        rest = sentence
-        while len(rest) > longest:
-            places = [match.start() for match in _CLAUSE.finditer(rest) if match.start() <= longest]
-            cut = places[-1] if places else rest.rfind(" ", 0, longest)
-            if cut <= 0:
-                raise GenerateError(f"a word of more than {longest} characters cannot be spoken: {rest[:30]}…")
-            found.append(rest[:cut].strip())
-            rest = rest[cut:].strip()
-        found.append(rest)
-    spoken = [part for part in found if any(char.isalnum() for char in part)]
-    if not spoken:
-        raise GenerateError(f"there is nothing to say in {text[:40]!r}")
-    return spoken

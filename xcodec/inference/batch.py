@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import stat
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xcodec.audio import AUDIO_SUFFIXES, find_audio
-from xcodec.utils.signals import debugging, one_line, raise_on_signals
+from xcodec.utils.errors import debugging, one_line
+from xcodec.utils.parallel import WorkerDiedError, run_tasks
 
 if TYPE_CHECKING:
-    from xcodec.engine.load import Engine
+    from xcodec.engine.engine import Engine
     from xcodec.inference.files import Channels, FileReport, Progress
 
 
@@ -70,6 +67,8 @@ def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str
         PlanError: there is nothing to do, the target cannot be right, two inputs would become one file, or an
             output would overwrite an input.
     """
+    if not target:  # which would be this folder
+        raise PlanError("the name of the output is empty; name a file or a folder (. is this one)")
     folder = Path(target)
     if len(sources) == 1 and not sources[0].is_dir() and not folder.is_dir() and not _slash_ends(target):
         tasks = [_single(operation, sources[0], folder)]
@@ -133,10 +132,10 @@ def _into_folder(operation: Operation, source: Path, target: Path, suffix: str) 
 
 
 def _check_distinct(tasks: list[Task]) -> None:
-    inputs = {task.source.resolve() for task in tasks}
+    inputs = {Path(os.path.realpath(task.source)) for task in tasks}
     made_from: dict[Path, Path] = {}
     for task in tasks:
-        target = task.target.resolve()
+        target = Path(os.path.realpath(task.target))
         if target in inputs:
             raise PlanError(f"{task.target}: is an input, and would be overwritten; name another output")
         if target in made_from:
@@ -172,7 +171,7 @@ class Work:
         Raises:
             ValueError: the model cannot be loaded, or lacks the bandwidth, or there is no such device.
         """
-        from xcodec.engine.load import load
+        from xcodec.engine.engine import load
         from xcodec.inference.files import FileCodec
 
         _check_device(self.device)
@@ -199,11 +198,8 @@ def run(work: Work, plan: Plan, jobs: int = 1, progress: Progress | None = None)
     # In any case, so that what would fail in every process is refused before there is any.
     operate = work.start(plan.into_folder)
     jobs = min(jobs, len(plan.tasks))
-    if jobs > 1:
-        yield from _run_in_processes(work, plan, jobs)
-        return
-    for task in plan.tasks:
-        yield _attempt(operate, task, progress)
+    setup = partial(_attempts_of, work, plan.into_folder) if jobs > 1 else lambda: partial(_attempt, operate, progress)
+    yield from run_tasks(setup, plan.tasks, jobs, _died)
 
 
 def _check_device(name: str) -> None:
@@ -215,8 +211,13 @@ def _check_device(name: str) -> None:
         raise ValueError(f"cannot compute on device {name}: {str(error).splitlines()[0]}") from error
 
 
+def _attempts_of(work: Work, make_folders: bool) -> Callable[[Task], Outcome]:
+    """What a process of several does with a task; nobody is told how far it is."""
+    return partial(_attempt, work.start(make_folders), None)
+
+
 def _attempt(
-    operate: Callable[[Path, Path, Progress | None], FileReport], task: Task, progress: Progress | None = None
+    operate: Callable[[Path, Path, Progress | None], FileReport], progress: Progress | None, task: Task
 ) -> Outcome:
     try:
         return Outcome(task, report=operate(task.source, task.target, progress))
@@ -229,86 +230,5 @@ def _attempt(
         return Outcome(task, error=message)
 
 
-class _Worker:
-    """A process that takes one task at a time."""
-
-    def __init__(self, work: Work, make_folders: bool, jobs: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in mid-flight
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work, make_folders, jobs), daemon=True)
-        with _interrupts_blocked():
-            self.process.start()
-        theirs.close()  # so that the connection ends when the process does
-        self.task: Task | None = None
-
-    def give(self, task: Task | None) -> None:
-        self.task = task
-        if task is not None:
-            self.connection.send(task)
-
-    def result(self) -> Outcome:
-        """The outcome of its task.
-
-        Raises:
-            EOFError, ConnectionError: the process died of it.
-        """
-        outcome: Outcome = self.connection.recv()
-        return outcome
-
-
-def _run_in_processes(work: Work, plan: Plan, jobs: int) -> Generator[Outcome]:
-    waiting = iter(plan.tasks)
-    workers: list[_Worker] = []
-    try:
-        for task in islice(waiting, jobs):
-            workers.append(_Worker(work, plan.into_folder, jobs))
-            workers[-1].give(task)
-        while busy := [worker for worker in workers if worker.task is not None]:
-            ready = wait([worker.connection for worker in busy])
-            for worker in busy:
-                if worker.connection not in ready:
-                    continue
-                try:
-                    outcome = worker.result()
-                except (EOFError, ConnectionError):
-                    outcome = _died(worker)
-                    workers.remove(worker)
-                    worker = _Worker(work, plan.into_folder, jobs)
-                    workers.append(worker)
-                worker.give(next(waiting, None))
-                yield outcome
-    finally:
-        for worker in workers:
-            worker.process.terminate()
-            worker.connection.close()  # ends it after its task, should the signal be lost in a library
-        for worker in workers:
-            worker.process.join()  # until it has cleared away what it was writing
-
-
-def _died(worker: _Worker) -> Outcome:
-    assert worker.task is not None
-    worker.process.join()
-    error = f"the process at work on it died (exit code {worker.process.exitcode}); is there enough memory?"
-    return Outcome(worker.task, error=f"{worker.task.source}: {error}")
-
-
-def _serve(connection: Connection, work: Work, make_folders: bool, jobs: int) -> None:
-    """What a worker process does."""
-    raise_on_signals(exit_code=0)
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    operate = work.start(make_folders)
-    with suppress(EOFError, ConnectionError):  # the parent wants no more, or is gone
-        while True:
-            connection.send(_attempt(operate, connection.recv()))
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, which a terminal sends to all: their parent ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _died(task: Task, error: WorkerDiedError) -> Outcome:
+    return Outcome(task, error=f"{task.source}: {error}")

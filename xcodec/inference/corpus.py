@@ -1,57 +1,81 @@
-"""A corpus to a token table: resumable, each clip exactly once, by several processes.
+"""A corpus to a token table: every row accounted for, resumable, by several processes or machines.
 
-Processes give back whole clips; one process writes them, in shards that appear whole. What a killed run had finished
-is in its shards, so a new run asks the shards which clips are missing. A clip that was added to the corpus in between
-is simply missing too.
+Processes give back whole clips; one process per run writes them, in shards that appear whole. What a killed run had
+finished is in its shards, so a new run encodes what they lack (`corpus_rows.py` says how it knows). Where the table
+holds rows of the corpus's files that are not rows of the corpus, because a file was replaced, or is cut into other
+pieces, or described otherwise, a run refuses, or replaces them.
 """
 
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
+import json
 import os
-import signal
-import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from xcodec import audio
-from xcodec.codec.checkpoint import load, tokens_hash
-from xcodec.codec.model import XCodec
-from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
+from xcodec.data.manifest import AudioItem, BrokenAudioError, Choice, DataError, stream_item
 from xcodec.data.token_table import (
-    Skipped,
     TableInfo,
     TokenItem,
     read_ids,
-    read_info,
+    read_origins,
+    read_shard,
     shards,
+    write_lines,
     write_shard,
-    write_skipped,
 )
+from xcodec.engine.engine import Codec, Engine, load
+from xcodec.inference.corpus_rows import (
+    Clip,
+    Shard,
+    Skipped,
+    Table,
+    compare,
+    content_hash,
+    file_stamp,
+    read_clips,
+)
+from xcodec.inference.streaming import StreamingEncoder
+from xcodec.utils.errors import one_line
+from xcodec.utils.parallel import WorkerDiedError, run_tasks
+from xcodec.utils.signals import signals_deferred
+
+_LOCK_SECONDS = 1.0
+"""How long to wait for a lock: one who lets go of it may hold it for a moment."""
 
 
 @dataclass(frozen=True)
 class TokenizeReport:
-    """What became of a corpus."""
+    """What became of the rows of a corpus: ``rows == kept + len(skipped) + already``."""
 
+    rows: int
+    """Of the corpus, or of this run's shard of it; pieces, where long clips are cut."""
+    kept: int
+    """Put into the table by this run."""
+    skipped: list[Skipped]
+    """By this run."""
+    already: int
+    """In the table before, or named twice by the corpus."""
     clips: int
     """In the table now."""
-    new: int
-    """Of them, made by this run."""
-    skipped: list[Skipped]
-    """By this run and those before it."""
+
+    def __str__(self) -> str:
+        """The account, in one line."""
+        return f"{self.rows} rows in = {self.kept} kept + {len(self.skipped)} skipped + {self.already} already there"
 
 
-Result = TokenItem | Skipped
+Encode = Callable[[Clip], TokenItem | Skipped]
 
 
 def tokenize(
@@ -59,107 +83,115 @@ def tokenize(
     folder: str | Path,
     *,
     model: str | None = None,
+    engine: Engine = "exact",
     bandwidth: float | None = None,
     split: str | None = None,
     domains: Sequence[str] = (),
     sources: Sequence[str] = (),
     max_seconds: float | None = None,
     jobs: int = 1,
+    shard: Shard = (0, 1),
     shard_size: int = 1000,
+    update: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenizeReport:
     """Encode every clip of a corpus that is not in the table yet.
 
     Args:
-        corpus: A folder, list, manifest, CutSet or Shar folder: whatever :func:`read_corpus` reads.
+        corpus: A folder, file, list, manifest, CutSet or Shar folder: whatever :func:`read_rows` reads.
         folder: Of the table.
         model: The codec, as :func:`xcodec.load` takes it.
+        engine: As :func:`xcodec.load` takes it.
         bandwidth: In kbps; the highest by default.
         split: Of the corpus; all of it by default.
         domains: Of the corpus; all by default.
         sources: Of the corpus; all by default.
         max_seconds: Longer clips become pieces of this length, as music for a language model has to be.
         jobs: Processes, each with a codec of its own.
-        shard_size: Clips per shard; a run that is killed loses at most the shard that it was filling.
+        shard: (i, n): do only part i, from 0, of a corpus that n runs share, on one machine or on many.
+        shard_size: Clips per Parquet file; a run that is killed (not one that is interrupted) loses at most so many.
+        update: Replace rows of the corpus's audio that are not, or no longer, its own; by default, they are an error.
         device: Where to compute.
         progress: Told after each clip how many are done, and of how many.
 
     Raises:
-        DataError: there is no such corpus, or the folder holds the tokens of another codec or bandwidth.
+        DataError: there is no such corpus or shard; or the folder holds tokens of another codec or bandwidth, or rows
+            that would have to be replaced (see ``update``), or another run is at work in it.
     """
-    root = _root(Path(corpus))
-    found = read_corpus(corpus, split, domains, max_broken_files=sys.maxsize)
-    items = [item for item in found if not sources or item.source in sources]
-    if not items:
-        raise DataError(f"no audio of sources {', '.join(sources)} in {corpus}")
-    todo = {item_id(item, root): item for whole in items for item in pieces(whole, max_seconds)}
-    codec = load(model, device=device)
+    if not 0 <= shard[0] < shard[1]:
+        raise DataError(f"there is no shard {shard[0]} of {shard[1]}; they are counted from 0")
+    if update and shard[1] > 1:
+        raise DataError("rows are replaced in all of a table: update it without --shard first")
+    corpus, folder, choice = Path(corpus), Path(folder), Choice(split, domains, sources)
+    codec = load(model, device=device, engine=engine)
     info = _info(codec, bandwidth)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
-        present, skipped = _already(folder, info)
-        unreadable = _unreadable(Path(corpus), found) if root == Path(corpus) else []
-        done = present | {each.id for each in skipped}
-        missing = [(name, item) for name, item in todo.items() if name not in done]
-        held: list[TokenItem] = []
-        bad: list[Skipped] = []
-        new, next_shard = 0, _next_number(folder)
-        encode = partial(_encode, codec, bandwidth)
-        for number, result in enumerate(_results(missing, encode, model, bandwidth, device, jobs), start=1):
-            if isinstance(result, TokenItem):
-                held.append(result)
-            else:
-                bad.append(result)
-            progress(number, len(missing))
-            if len(held) + len(bad) >= shard_size or number == len(missing):
-                write_shard(folder / f"tokens-{next_shard:05d}.parquet", info, held, bad)
-                new, next_shard, skipped = new + len(held), next_shard + 1, skipped + bad
-                held, bad = [], []
-        skipped += unreadable
-        write_skipped(folder / "skipped.jsonl", skipped)
-    return TokenizeReport(len(present) + new, new, skipped)
-
-
-def item_id(item: AudioItem, root: Path) -> str:
-    """What a clip is called in a table: its path, and its place in the file if it is not all of it."""
-    name = os.path.relpath(item.path, root)
-    if item.stored is not None:
-        name += f"@{item.stored[0]}"
-    return f"{name}#{item.start}+{item.samples}"
-
-
-def pieces(item: AudioItem, max_seconds: float | None) -> list[AudioItem]:
-    """A clip as pieces of at most ``max_seconds``; a rest shorter than a tenth of that is dropped."""
-    if max_seconds is None or item.seconds <= max_seconds:
-        return [item]
-    size = round(max_seconds * item.sample_rate)
-    spans = [(first, min(size, item.samples - first)) for first in range(0, item.samples, size)]
-    return [replace(item, start=item.start + first, samples=count) for first, count in spans if count >= size // 10]
-
-
-def _root(corpus: Path) -> Path:
-    return corpus if corpus.is_dir() else corpus.parent
-
-
-def _unreadable(folder: Path, items: Sequence[AudioItem]) -> list[Skipped]:
-    """The files of a folder that are so broken that they are no clips at all."""
-    known = {item.path for item in items}
-    found = []
-    for path in audio.find_audio(folder):
-        if path not in known:
+    with alone(folder, shard):
+        table = Table(folder, info)
+        clips, skipped = read_clips(corpus, table, max_seconds, shard)
+        compared = compare(clips, table, shard)
+        if compared.foreign and not update:
+            name, reason = next(iter(compared.foreign.items()))
+            raise DataError(
+                f"{folder} holds {len(compared.foreign)} rows that this corpus contradicts (first {name}: {reason});"
+                " replace them with --update, or name another folder"
+            )
+        missing = [clip for clip in compared.missing if choice(clip.item)]
+        already = sum(choice(clip.item) for clip in compared.there)
+        rows = len(missing) + already + len(skipped)
+        if not rows and shard == (0, 1):
+            raise choice.nothing_in(corpus)
+        kept = _replace(folder, info, set(compared.foreign), missing)
+        todo = [clip for clip in missing if clip.content is None or clip.id(clip.content) not in kept]
+        jobs = min(jobs, len(todo))
+        setup = partial(_encoder, codec, bandwidth)
+        if jobs > 1:
+            setup = partial(_new_encoder, model, device, engine, bandwidth)
+        writer = _Writer(folder, info, shard, shard_size)
+        with closing(run_tasks(setup, todo, jobs, _died)) as results:
             try:
-                audio.info(path)
-            except (audio.AudioError, OSError) as error:
-                found.append(Skipped(os.path.relpath(path, folder), " ".join(str(error).split())))
-    return found
+                for done, result in enumerate(results, start=1):
+                    if isinstance(result, Skipped):
+                        skipped.append(result)
+                    else:
+                        kept.add(result.id)
+                        writer.add(result)
+                    progress(done, len(todo))
+            finally:
+                writer.flush()  # an interrupted run keeps what it has
+        _write_skipped(folder, shard, skipped, {clip.path for clip in clips if choice(clip.item)})
+        present = [name for each in shards(folder) for name in read_ids(each)]
+        report = TokenizeReport(rows, len(kept & set(present)), skipped, already, len(present))
+    if report.rows != report.kept + len(skipped) + report.already or len(present) != len(set(present)):
+        raise DataError(
+            f"{folder}: the rows do not add up: {report}, {len(present) - len(set(present))} of them double"
+        )
+    return report
 
 
-def _info(codec: XCodec, bandwidth: float | None) -> TableInfo:
+def shard_from(option: str | None, environment: Mapping[str, str]) -> Shard:
+    """The shard that is asked for as ``i/n``, or by whoever started this process as one of many.
+
+    Raises:
+        DataError: that is no shard.
+    """
+    if option is None:
+        for index, shares in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+            if index in environment and shares in environment:
+                option = f"{environment[index]}/{environment[shares]}"
+                break
+        else:
+            return 0, 1
+    numbers = option.split("/")
+    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise DataError(f"a shard is written as i/n, such as 0/8, not {option!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _info(codec: Codec, bandwidth: float | None) -> TableInfo:
     return TableInfo(
         model=codec.config.name,
-        model_hash=tokens_hash(codec),
+        model_hash=codec.fingerprint.tokens,
         codebooks=codec.config.codebooks_for(bandwidth),
         codebook_size=codec.codebook_size,
         sample_rate=codec.sample_rate,
@@ -167,113 +199,175 @@ def _info(codec: XCodec, bandwidth: float | None) -> TableInfo:
     )
 
 
-def _already(folder: Path, info: TableInfo) -> tuple[set[str], list[Skipped]]:
-    """Ids that are in the table, and the clips that earlier runs skipped."""
-    ids: set[str] = set()
-    skipped: list[Skipped] = []
-    for shard in shards(folder):
-        own, bad = read_info(shard)
-        if own != info:
-            raise DataError(
-                f"{folder} holds tokens of {own.model} (tokens {own.model_hash}, {own.codebooks} codebooks), not of"
-                f" {info.model} (tokens {info.model_hash}, {info.codebooks} codebooks); name another folder"
-            )
-        ids.update(read_ids(shard))
-        skipped += bad
-    return ids, skipped
+# --- encoding ------------------------------------------------------------------------------------------------------
 
 
-def _next_number(folder: Path) -> int:
-    found = shards(folder)
-    return int(found[-1].stem.rpartition("-")[2]) + 1 if found else 0
+def _new_encoder(model: str | None, device: str, engine: Engine, bandwidth: float | None) -> Encode:
+    return _encoder(load(model, device=device, engine=engine), bandwidth)
+
+
+def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
+    @lru_cache(maxsize=1)  # the clips of a file mostly follow each other
+    def content(path: str, stamp: str, item: AudioItem) -> str:
+        return content_hash(item)
+
+    def encode(clip: Clip) -> TokenItem | Skipped:
+        item = clip.item
+        try:
+            stamp = file_stamp(item.path)
+            known = content(clip.path, stamp, item)
+            codes = _codes(codec, bandwidth, item)
+            if file_stamp(item.path) != stamp:
+                return clip.skipped(f"{item.path}: was changed while it was read")
+        except (BrokenAudioError, OSError) as error:
+            return clip.skipped(one_line(error))
+        return clip.row(codes, clip.origin(known, stamp))
+
+    return encode
+
+
+def _codes(codec: Codec, bandwidth: float | None, item: AudioItem) -> NDArray[np.uint16]:
+    """Codes [K, F], those that `xcodec encode` gives of the same samples."""
+    encoder = StreamingEncoder(codec, bandwidth)
+    made = []
+    with closing(stream_item(item, codec.sample_rate)) as blocks:
+        while True:
+            with signals_deferred():
+                block = next(blocks, None)
+            if block is None:
+                break
+            made.append(encoder.encode(block[0]))
+    made.append(encoder.finish())
+    return torch.cat(made, dim=2)[0].cpu().numpy().astype(np.uint16)
+
+
+def _died(clip: Clip, error: WorkerDiedError) -> Skipped:
+    return clip.skipped(f"{clip.item.path}: {error}")
+
+
+# --- the folder ----------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Writes rows as shards, numbered on from those that are there.
+
+    A run that shares a corpus with others has shards of its own: ``tokens-0003of0008-00000.parquet``.
+    """
+
+    def __init__(self, folder: Path, info: TableInfo, shard: Shard, size: int) -> None:
+        self._folder, self._info, self._size = folder, info, size
+        self._prefix = f"tokens-{_suffix(shard)}"
+        found = sorted(folder.glob(f"{self._prefix}{'[0-9]' * 5}.parquet"))
+        self._next = int(found[-1].stem[-5:]) + 1 if found else 0
+        self._held: list[TokenItem] = []
+
+    def add(self, item: TokenItem) -> None:
+        self._held.append(item)
+        if len(self._held) >= self._size:
+            self.flush()
+
+    def flush(self) -> None:
+        with signals_deferred():  # between the writing and the forgetting
+            if self._held:
+                write_shard(self._folder / f"{self._prefix}{self._next:05d}.parquet", self._info, self._held)
+                self._next += 1
+                self._held = []
+
+
+def _suffix(shard: Shard) -> str:
+    return "" if shard[1] == 1 else f"{shard[0]:04d}of{shard[1]:04d}-"
+
+
+def _replace(folder: Path, info: TableInfo, foreign: set[str], missing: Sequence[Clip]) -> set[str]:
+    """Take rows out of a table; where the same audio has become another row, that keeps the codes.
+
+    Returns:
+        Ids of the rows that were put in.
+    """
+    heirs: dict[Any, list[Clip]] = defaultdict(list)
+    for clip in missing:
+        if clip.content is not None:
+            heirs[clip.origin(clip.content, "").audio].append(clip)
+    made = set()
+    for shard in shards(folder) if foreign else []:
+        origins = read_origins(shard)
+        if foreign.isdisjoint(origins):
+            continue
+        items = []
+        for item in read_shard(shard, info):
+            origin = origins[item.id]
+            if item.id not in foreign:
+                items.append(replace(item, origin=origin))
+                continue
+            for clip in heirs.pop(origin.audio, ()):
+                # The stamp is that of another file if the clip's has moved: that costs a hash in the next run.
+                items.append(clip.row(item.codes, clip.origin(origin.content, origin.stamp)))
+                made.add(items[-1].id)
+        if items:
+            write_shard(shard, info, items)
+        else:
+            shard.unlink()
+    return made
+
+
+def _write_skipped(folder: Path, shard: Shard, skipped: Sequence[Skipped], paths: set[str]) -> None:
+    """Say what was skipped, beside what earlier runs skipped of other files."""
+    target = folder / f"skipped{'-' + _suffix(shard)[:-1] if shard[1] > 1 else ''}.jsonl"
+    others = sorted(folder.glob("skipped*.jsonl")) if shard[1] == 1 else [target] if target.exists() else []
+    paths = paths | {each.path for each in skipped}
+    rows = [json.loads(line) for each in others for line in each.read_text("utf-8").splitlines()]
+    write_lines(target, [row for row in rows if row["path"] not in paths] + [asdict(each) for each in skipped])
+    for each in others:
+        if each != target:
+            each.unlink()
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else makes what is missing in a folder meanwhile.
+def alone(folder: Path, shard: Shard = (0, 1)) -> Iterator[None]:
+    """Nobody else makes this shard of the table meanwhile, and nobody shares it out in another number of shards.
 
     Raises:
         DataError: another run does.
     """
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"another run is at work in {folder}; wait for it to end") from None
+    index, shares = shard
+    with ExitStack() as stack:
+        stack.callback(_remove_if_empty, folder)
+        if shares == 1:
+            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_EX))
+        else:
+            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_SH))
+            stack.enter_context(_lock(folder / f".lock-{index}-of-{shares}", fcntl.LOCK_EX))
+            for other in folder.glob(".lock-*-of-*"):
+                if not other.name.endswith(f"-of-{shares}"):
+                    with _lock(other, fcntl.LOCK_EX):
+                        pass  # it is held only by a run that shares the corpus out otherwise
         yield
 
 
-# --- encoding ----------------------------------------------------------------------------------------------
+@contextmanager
+def _lock(path: Path, kind: int) -> Iterator[None]:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError), path.open("w") as file:  # the folder may be removed meanwhile
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise DataError(f"another run is at work in {path.parent}; wait for it to end") from None
+                time.sleep(0.05)
+                continue
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                continue  # who had it has removed it
+            try:
+                yield
+            finally:
+                with suppress(BlockingIOError):  # others share it
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+            return
 
 
-def _encode(codec: XCodec, bandwidth: float | None, name: str, item: AudioItem) -> Result:
-    try:
-        samples = read_span(item, 0, item.samples)
-    except BrokenAudioError as error:
-        return Skipped(name, " ".join(str(error).split()))
-    # [T] -> [1, T] -> [T] at the codec's rate
-    heard = audio.resample(samples[None], item.sample_rate, codec.sample_rate)[0]
-    device = next(codec.parameters()).device
-    codes = codec.encode(torch.from_numpy(heard).to(device), bandwidth)[0].cpu().numpy()
-    return TokenItem(
-        name,
-        codes.astype("uint16"),
-        text=item.text,
-        speaker=item.speaker,
-        language=item.language,
-        domain=item.domain,
-        source=item.source,
-        split=item.split,
-    )
-
-
-def _results(
-    missing: list[tuple[str, AudioItem]],
-    encode: Callable[[str, AudioItem], Result],
-    model: str | None,
-    bandwidth: float | None,
-    device: str,
-    jobs: int,
-) -> Iterator[Result]:
-    """Results in the order of the clips, whoever made them."""
-    if jobs == 1 or len(missing) < 2:
-        for name, item in missing:
-            yield encode(name, item)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in mid-flight
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start_worker, initargs=(model, bandwidth, device, jobs)
-    ) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for name, item in missing:
-                waiting.append(pool.submit(_encode_in_worker, name, item))
-                if len(waiting) > 4 * jobs:  # so that results do not pile up before they are written
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker: Callable[[str, AudioItem], Result]
-
-
-def _start_worker(model: str | None, bandwidth: float | None, device: str, jobs: int) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends the work
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    _worker = partial(_encode, load(model, device=device), bandwidth)
-
-
-def _end_with_parent() -> None:
-    """Even when the parent is killed, no worker stays behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _encode_in_worker(name: str, item: AudioItem) -> Result:
-    return _worker(name, item)
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

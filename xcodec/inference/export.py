@@ -2,11 +2,11 @@
 
 Three graphs, with any number of clips and of frames:
 
-    teacher   audio [B, 1, T]                        -> heard [B, D, F]
-    encoder   audio [B, 1, F × hop], heard [B, D, F] -> codes int64 [B, K, F]
-    decoder   codes int64 [B, K, F]                  -> audio [B, 1, F × hop]; a code of -1 stands for none
+    teacher   audio [B, 1, T]                           -> features [B, D, F]
+    encoder   audio [B, 1, F × hop], features [B, D, F] -> codes int64 [B, K, F]
+    decoder   codes int64 [B, K, F]                     -> audio [B, 1, F × hop]; a code of -1 stands for none
 
-The teacher's graph hears all it is given at once. Where the codec's teacher hears in windows (as that of xcodec-mini
+The teacher's graph takes all it is given at once. Where the codec's teacher works in windows (as that of xcodec-mini
 does), a longer clip is given to it window by window, as `meta.json` beside the graphs says: features of the frames
 from `start` to `end`, of the audio from `start - context` to `end + context`. (No window, null, is all at once.) A
 codec without a teacher has no such graph, and its encoder takes the audio alone.
@@ -14,6 +14,7 @@ codec without a teacher has no such graph, and its encoder takes the audio alone
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
@@ -24,10 +25,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import weights_hash
 from xcodec.codec.config import DacConfig
 from xcodec.codec.model import XCodec
-from xcodec.engine.engine import plain
+from xcodec.codec.quick_phases import QuickSpectrogram
+from xcodec.codec.spectrogram import Spectrogram
 from xcodec.utils.files import whole_folder
 
 Format = Literal["onnx", "openvino"]
@@ -52,22 +53,19 @@ class TeacherGraph(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """All at once."""
-        return self.teacher.hear(audio, audio.shape[2] // self.hop_length)
+        return self.teacher(audio, audio.shape[2] // self.hop_length, windowed=False)
 
 
 class EncoderGraph(nn.Module):
-    """Audio and what the teacher heard -> codes."""
+    """Audio and the teacher's features -> codes."""
 
     def __init__(self, codec: XCodec) -> None:
         super().__init__()
         self.codec, self.codebooks = codec, codec.config.bandwidth_codebooks[-1]
 
-    def forward(self, audio: Tensor, heard: Tensor | None = None) -> Tensor:
+    def forward(self, audio: Tensor, features: Tensor | None = None) -> Tensor:
         """[B, 1, F × hop], [B, D, F] -> int64 [B, K, F]."""
-        features = self.codec.acoustic_encoder(audio)
-        if heard is not None:
-            features = torch.cat([features, self.codec.semantic_encoder(heard)], dim=1)
-        return self.codec.quantizer.encode(self.codec.mix(features), self.codebooks)
+        return self.codec.quantizer.encode(self.codec.latents(audio, features).values, self.codebooks)
 
 
 class DecoderGraph(nn.Module):
@@ -86,11 +84,11 @@ class DecoderGraph(nn.Module):
         return self.codec.synthesise(torch.stack(chosen).sum(0).transpose(1, 2))  # (B, F, D) -> (B, D, F)
 
 
-def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = "onnx") -> list[str]:
+def export(model: XCodec, folder: str | os.PathLike[str], file_format: Format = "onnx") -> list[str]:
     """Write the graphs, and `meta.json`, into a folder: all of them or none.
 
     Args:
-        codec: as `xcodec.load` gives it, with the engine `exact`.
+        model: the plain network, as `XCodec.from_pretrained` gives it.
         folder: to write; an export that is there already is replaced.
         file_format: `onnx` (needs the packages onnx and onnxscript) or `openvino` (needs openvino as well).
 
@@ -98,25 +96,22 @@ def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = 
         The names of the files.
 
     Raises:
-        ExportError: a package is missing, the codec was loaded to run fast, or OpenVINO cannot read its graphs.
+        ExportError: a package is missing, or OpenVINO cannot read its graphs.
         OSError: the folder cannot be written.
     """
     if missing := [name for name in _PACKAGES[file_format] if find_spec(name) is None]:
         raise ExportError(f"exporting needs {' and '.join(missing)}: pip install 'xcodec[export]'")
-    if codec.loaded_as is not None:
-        raise ExportError(f"{codec.config.name} was loaded to run fast, and cannot be exported; load it as 'exact'")
-    if file_format == "openvino" and not isinstance(codec.config.acoustic, DacConfig):
+    if file_format == "openvino" and not isinstance(model.config.acoustic, DacConfig):
         raise ExportError(
-            f"{codec.config.name} has spectral halves, whose Fourier transforms OpenVINO misreads; export it as onnx"
+            f"{model.config.name} has spectral networks, whose Fourier transforms OpenVINO misreads; export it as onnx"
         )
-    codec = plain(codec)
-    hop = codec.hop_length
+    codec, hop = traceable(model), model.hop_length
     graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {}
     audio, codes = torch.randn(2, 1, 50 * hop), torch.zeros(2, codec.config.quantizer.codebooks, 50, dtype=torch.int64)
     inputs = {"audio": audio}
     if codec.teacher is not None:
-        graphs["teacher"] = TeacherGraph(codec), {"audio": audio}, "heard"
-        inputs["heard"] = torch.randn(2, codec.teacher.width, 50)
+        graphs["teacher"] = TeacherGraph(codec), {"audio": audio}, "features"
+        inputs["features"] = torch.randn(2, codec.teacher.width, 50)
     graphs["encoder"] = EncoderGraph(codec), inputs, "codes"
     graphs["decoder"] = DecoderGraph(codec), {"codes": codes}, "audio"
     with whole_folder(Path(folder), EXPORTED) as fresh:
@@ -126,6 +121,16 @@ def export(codec: XCodec, folder: str | os.PathLike[str], file_format: Format = 
             _to_openvino(fresh)
         (fresh / META).write_text(json.dumps(_meta(codec), indent=1) + "\n")
         return sorted(path.name for path in fresh.iterdir())
+
+
+def traceable(model: XCodec) -> XCodec:
+    """A copy on the CPU, whose search for phases is the one that graphs can hold."""
+    copied = copy.deepcopy(model).cpu().eval()
+    for module in copied.modules():
+        for name, part in module.named_children():
+            if isinstance(part, QuickSpectrogram):
+                setattr(module, name, Spectrogram(part.hop))
+    return copied
 
 
 @torch.no_grad()
@@ -163,7 +168,7 @@ def _meta(codec: XCodec) -> dict[str, object]:
     config = codec.config
     facts: dict[str, object] = {
         "model": config.name,
-        "weights": weights_hash(codec),
+        "weights": codec.fingerprint.weights,
         "sample_rate": config.sample_rate,
         "hop_length": config.hop_length,
         "codebook_size": config.quantizer.codebook_size,

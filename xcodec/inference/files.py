@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec import audio
-from xcodec.codec.checkpoint import tokens_hash
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
-from xcodec.tokens.xc_file import TokenFileError, TokenHeader, TokenReader, TokenWriter
+from xcodec.tokens.stream import open_tokens
+from xcodec.tokens.xc_file import TokenFileError, TokenHeader, TokenWriter
 from xcodec.utils.signals import signals_deferred, writing
 
 # An audio file that is encoded while it is read.
@@ -45,7 +45,7 @@ class Recording:
 
     def __init__(
         self,
-        codec: XCodec,
+        codec: Codec,
         path: Path,
         bandwidth: float | None = None,
         channels: Channels = "mix",
@@ -64,15 +64,13 @@ class Recording:
             OSError: the file cannot be read.
             AudioError: it is not sound audio; if it is damaged deep inside, that shows only there.
         """
-        device = self._codec.prior.weight.device
         expected = audio.stated_seconds(self._path) if self._progress is not None else None
         encoders: list[StreamingEncoder] = []
         for block in self._blocks():
             # Each channel by itself, so that it gets the codes it gets alone.
             encoders = encoders or [StreamingEncoder(self._codec, self._bandwidth) for _ in block]
             self.samples += block.shape[1]
-            channels = (torch.from_numpy(channel).to(device) for channel in block)
-            yield torch.cat([encoder.push(channel) for encoder, channel in zip(encoders, channels, strict=True)])
+            yield torch.cat([encoder.encode(channel) for encoder, channel in zip(encoders, block, strict=True)])
             if self._progress is not None and expected is not None:
                 self._progress(min(self.samples / self._codec.sample_rate / expected, 1.0))
         yield torch.cat([encoder.finish() for encoder in encoders])
@@ -129,7 +127,7 @@ class FileCodec:
 
     def __init__(
         self,
-        codec: XCodec,
+        codec: Codec,
         bandwidth: float | None = None,
         channels: Channels = "mix",
         make_folders: bool = False,
@@ -138,7 +136,6 @@ class FileCodec:
         self._bandwidth = bandwidth
         self._channels = channels
         self._make_folders = make_folders
-        self._device = next(codec.parameters()).device
         codec.config.codebooks_for(bandwidth)  # a wrong one is refused before there is any work
 
     def encode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
@@ -151,25 +148,25 @@ class FileCodec:
         recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
         pieces, shape = _begun(recording.codes())
         self._prepare(target)
-        with audio.atomic_write(target) as temporary, TokenWriter(temporary, self._header(shape)) as writer:
+        with TokenWriter(target, self._header(shape)) as writer:
             for codes in pieces:
                 writer.write(codes.cpu().numpy())
             writer.samples = recording.samples
         return self._report(source, target, shape, recording.samples)
 
     def decode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
-        """An `.xc` file to audio, of exactly the samples that were encoded.
+        """An `.xc` file, or a saved stream of codes, to audio of exactly the samples that were encoded.
 
         Raises:
             OSError: a file cannot be read or written.
             TokenFileError: the source is damaged, or was made by another model.
             AudioError: the target's suffix cannot be written.
         """
-        with TokenReader(source) as tokens:
+        with open_tokens(source) as tokens:
             header = tokens.header
             self._check_model(header, source)
             writer = audio.Writer(target, header.sample_rate, header.channels)
-            blocks = (torch.from_numpy(block).to(self._device) for block in tokens.blocks(_BLOCK_FRAMES))
+            blocks = (torch.from_numpy(block) for block in tokens.blocks(_BLOCK_FRAMES))
             self._write_audio(writer, target, blocks, header.channels, lambda: header.samples, progress)
         return self._report(source, target, (header.channels, header.codebooks), header.samples)
 
@@ -213,7 +210,7 @@ class FileCodec:
         """Codes [C, K, f], piece by piece, to audio [C, t], each channel decoded as if alone."""
         decoders = [StreamingDecoder(self._codec, _BLOCK_FRAMES) for _ in range(channels)]
         for piece in codes:
-            made = [decoder.push(channel) for decoder, channel in zip(decoders, piece, strict=True)]
+            made = [decoder.decode(channel) for decoder, channel in zip(decoders, piece, strict=True)]
             if made[0].numel():
                 yield torch.cat(made)[:, 0].cpu().numpy()  # (C, 1, t) -> (C, t)
         yield torch.cat([decoder.finish() for decoder in decoders])[:, 0].cpu().numpy()
@@ -232,12 +229,12 @@ class FileCodec:
             sample_rate=codec.sample_rate,
             hop_length=codec.hop_length,
             model=codec.config.name,
-            model_hash=bytes.fromhex(tokens_hash(codec)),
+            model_hash=bytes.fromhex(codec.fingerprint.tokens),
         )
 
     def _check_model(self, header: TokenHeader, source: Path) -> None:
         codec = self._codec
-        header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), source)
+        header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), source)
         # The same weights can be run in one way only, so these differ only if the file was made to deceive.
         made_for = (header.sample_rate, header.hop_length, header.codebook_size)
         if made_for != (codec.sample_rate, codec.hop_length, codec.codebook_size):

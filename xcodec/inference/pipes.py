@@ -13,11 +13,10 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from xcodec.codec.checkpoint import tokens_hash
-from xcodec.codec.model import XCodec
-from xcodec.inference.streaming import PORTION, StreamingDecoder, StreamingEncoder
-from xcodec.tokens.stream import StreamReader, StreamWriter
-from xcodec.tokens.xc_file import TokenHeader
+from xcodec import audio
+from xcodec.engine.engine import Codec
+from xcodec.inference.streaming import LIVE_FRAMES, StreamingDecoder, StreamingEncoder
+from xcodec.tokens import stream, xc_file
 
 _SAMPLE_BYTES = 2
 _AT_ONCE = 2**16
@@ -25,7 +24,7 @@ _AT_ONCE = 2**16
 
 
 def encode_pipe(
-    codec: XCodec,
+    codec: Codec,
     source: BinaryIO,
     target: BinaryIO,
     bandwidth: float | None = None,
@@ -34,22 +33,22 @@ def encode_pipe(
     """Raw PCM from ``source`` to codes in ``target``, until the source ends.
 
     Raises:
-        ValueError: the source holds nothing or half a sample, the model lacks the bandwidth, or see `StreamingEncoder`.
+        ValueError: the source holds nothing, half a sample or an audio file, the model lacks the bandwidth, or see
+            `StreamingEncoder`.
     """
-    encoder = StreamingEncoder(codec, bandwidth, look_ahead, PORTION)
-    header = TokenHeader(
+    encoder = StreamingEncoder(codec, bandwidth, look_ahead, LIVE_FRAMES)
+    header = xc_file.TokenHeader(
         channels=1,
         codebooks=codec.config.codebooks_for(bandwidth),
         codebook_size=codec.codebook_size,
         sample_rate=codec.sample_rate,
         hop_length=codec.hop_length,
         model=codec.config.name,
-        model_hash=bytes.fromhex(tokens_hash(codec)),
+        model_hash=bytes.fromhex(codec.fingerprint.tokens),
     )
-    device = codec.prior.weight.device
-    writer = StreamWriter(target, header)
-    for block in _pcm(source):
-        codes = encoder.push(torch.from_numpy(block).to(device))
+    writer = stream.StreamWriter(target, header)
+    for block in _pcm(source, codec.sample_rate):
+        codes = encoder.encode(block)
         if codes.shape[2]:
             writer.write(codes.cpu().numpy())
     if not encoder.samples:
@@ -58,34 +57,52 @@ def encode_pipe(
     writer.finish(encoder.samples)
 
 
-def decode_pipe(codec: XCodec, source: BinaryIO, target: BinaryIO) -> None:
+def decode_pipe(codec: Codec, source: BinaryIO, target: BinaryIO) -> None:
     """Codes from ``source`` to raw PCM in ``target``.
 
     Raises:
         TokenFileError: the source is no such stream, is damaged or cut short, or was made by another model.
     """
-    reader = StreamReader(source)
-    reader.header.expect(codec.config.name, bytes.fromhex(tokens_hash(codec)), Path("standard input"))
-    device = codec.prior.weight.device
+    reader = stream.StreamReader(source)
+    reader.header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), Path("standard input"))
     decoder = StreamingDecoder(codec)
     written = 0
     for codes in reader.pieces():
-        written += _write_pcm(target, decoder.push(torch.from_numpy(codes).to(device)))
+        written += _write_pcm(target, decoder.decode(codes))
     _write_pcm(target, decoder.finish()[..., : reader.samples - written])
 
 
-def _pcm(source: BinaryIO) -> Iterator[np.ndarray]:
+def _pcm(source: BinaryIO, sample_rate: int) -> Iterator[np.ndarray]:
     """Blocks float32 [t] of raw PCM, each as soon as the pipe has it."""
-    kept = b""
-    # BytesIO has read1 as well, but the type of a plain binary file does not say so.
-    while data := source.read1(_AT_ONCE):  # type: ignore[attr-defined]
+    data, kept = _beginning(source, sample_rate), b""
+    while data:
         data = kept + data
         whole = len(data) // _SAMPLE_BYTES * _SAMPLE_BYTES
         kept = data[whole:]
         if whole:
             yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 2**15
+        data = _available(source)
     if kept:
         raise ValueError("the audio on standard input ends within a sample; give raw 16-bit samples")
+
+
+def _beginning(source: BinaryIO, sample_rate: int) -> bytes:
+    """The first bytes of a pipe, as many as it takes to know that they are no file of audio or codes."""
+    data = _available(source)
+    while (found := audio.format_of(data)) == "" and (more := _available(source)):
+        data += more
+    found = found or audio.format_of(data, whole=True)
+    if found or data.startswith((xc_file.MAGIC, stream.MAGIC)):
+        raise ValueError(
+            f"standard input is {f'a file of {found}' if found else 'codes'}, but encode - - takes raw 16-bit samples: "
+            f"name the file, or pipe it through: ffmpeg -i - -f s16le -ac 1 -ar {sample_rate} -"
+        )
+    return data
+
+
+def _available(source: BinaryIO) -> bytes:
+    # BytesIO has read1 as well, but the type of a plain binary file does not say so.
+    return source.read1(_AT_ONCE)  # type: ignore[attr-defined]
 
 
 def _write_pcm(target: BinaryIO, sound: torch.Tensor) -> int:

@@ -11,7 +11,6 @@ Shapes: B clips, T frames, U states, N symbols, V codes, K codebooks.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xcodec.lm.config import Durations, LMConfig, TextConfig
-from xcodec.lm.text import PUNCTUATION, symbols_of
+from xcodec.lm.text import PUNCTUATION, is_mark, symbols_of
 
 CODEBOOKS = 4
 """By how many of the codec's codebooks clips are aligned, if it has so many."""
@@ -60,7 +59,7 @@ def chain_of(text: Sequence[int], symbols: str) -> Chain:
     for place, index in enumerate(text, start=1):
         symbol = symbols[index]
         between = symbol in PUNCTUATION
-        if not between and unicodedata.category(symbol) in ("Lm", "Mn", "Sk"):
+        if not between and is_mark(symbol):
             continue
         if between and skippable[-1] and len(kinds) > 1:
             if symbol != " " and symbols[kinds[-1]] == " ":

@@ -43,7 +43,7 @@ class CodecFacts:
 
     model: str
     model_hash: str
-    """Of what makes its tokens, as `xcodec.codec.checkpoint.tokens_hash` gives it."""
+    """Of what makes its tokens, as `codec.fingerprint.tokens` gives it."""
     codebooks: int = 8
     codebook_size: int = 1024
     sample_rate: int = 16_000

@@ -18,25 +18,41 @@ import torch
 from torch import Tensor
 
 from xcodec.lm.config import TextConfig
+from xcodec.lm.normalization import TextError as TextError
+from xcodec.lm.normalization import normalize, split_sentences
 
 PUNCTUATION = " .,;:!?-'\"()"
+LONGEST_SENTENCE = 200
+"""Characters. Models learn from clips of some seconds, and babble beyond."""
+_CLAUSE_END = re.compile(r"(?<=[,;:—–])\s+")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # All that espeak-ng writes for the languages tried, and the rest of the usual IPA.
 _IPA = (
     _LETTERS + "æçðøħŋœɐɑɒɓɔɕɖɗɘəɚɛɜɝɞɟɠɡɢɣɤɥɦɨɪɫɬɭɮɯɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢβθχᵻᵊᵝ"
     "ˈˌːˑ˞ʰʲʷˠˤⁿˡ" + "0123456789" + "".join(map(chr, range(0x0300, 0x0362)))  # tones, and marks above and below letters
 )
-_CLAUSE = re.compile(r"([.,;:!?…—–()]+)")
-_SPELLINGS = {"…": ".", "—": ",", "–": ",", "’": "'", "‘": "'", "“": '"', "”": '"'}
-
-
-class TextError(ValueError):
-    """Text that cannot be read, said in one line."""
+# Punctuation that ends a clause: not that inside of 4.16, 1,000 and U.S.
+_CLAUSE = re.compile(r"((?:[;!?()—–]|[.,:…]+(?!\w)|(?<=[^\W\d])[,:](?=[^\W\d]))+)")
+_SPELLINGS = {"…": ".", "—": ",", "–": ","}
+_SCRIPTS = {
+    "CYRILLIC": "ba be bg cv kk ky mk nog ru sr tt uk", "GREEK": "el grc", "HEBREW": "he",
+    "ARABIC": "ar fa ks sd ug ur",
+    "DEVANAGARI": "hi kok mr ne", "BENGALI": "as bn bpy", "GUJARATI": "gu", "GURMUKHI": "pa", "KANNADA": "kn",
+    "MALAYALAM": "ml", "ORIYA": "or", "SINHALA": "si", "TAMIL": "ta", "TELUGU": "te", "MYANMAR": "my shn", "THAI": "th",
+    "GEORGIAN": "ka", "ARMENIAN": "hy hyw", "ETHIOPIC": "am ti", "CHEROKEE": "chr", "HANGUL": "ko",
+    "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "cmn hak ja yue zh", "BOPOMOFO": "cmn zh",
+}  # fmt: skip
+"""Which languages of espeak-ng's are written in which scripts besides Latin, as Unicode calls them."""
 
 
 def symbols_of(config: TextConfig) -> str:
-    """Every symbol that a front end can give, in the order of their indices."""
+    """All symbols that a front end can give, in the order of their indices."""
     return PUNCTUATION + (_IPA if config.front_end == "espeak" else _LETTERS)
+
+
+def is_mark(symbol: str) -> bool:
+    """Whether a symbol is a mark of stress, length or tone, which is part of the sound beside it."""
+    return unicodedata.category(symbol) in ("Lm", "Mn", "Sk")
 
 
 def read(text: str, config: TextConfig) -> list[int]:
@@ -46,28 +62,59 @@ def read(text: str, config: TextConfig) -> list[int]:
         TextError: there is nothing to read in it, or something that cannot be read, or espeak-ng is missing.
 
     >>> config = TextConfig("characters")
-    >>> "".join(symbols_of(config)[index] for index in read("Hi,  you!", config))
-    'hi, you!'
+    >>> "".join(symbols_of(config)[index] for index in read("Hi,  all 3!", config))
+    'hi, all three!'
     """
-    normal = unicodedata.normalize("NFKC", "".join(_SPELLINGS.get(char, char) for char in text))
-    normal = " ".join(normal.split())
-    if not any(char.isalnum() for char in normal):
-        raise TextError(f"there is nothing to say in {text[:40]!r}")
+    normal = normalize(text, config.language)
     spelled = _phonemes(normal, config.language) if config.front_end == "espeak" else normal.lower()
     known = {symbol: index for index, symbol in enumerate(symbols_of(config))}
     unknown = sorted(set(spelled) - known.keys())
     if unknown:
         kind = "phonemes" if config.front_end == "espeak" else "characters"
         raise TextError(f"the text has {kind} that the model does not know: {' '.join(unknown[:10])}")
+    if all(symbol in PUNCTUATION or is_mark(symbol) for symbol in spelled):
+        raise TextError(f"there is nothing to say in {text[:40]!r}")
     return [known[symbol] for symbol in spelled]
 
 
+def sentences(text: str, config: TextConfig, longest: int = LONGEST_SENTENCE) -> list[str]:
+    """Text as normalised pieces that can be spoken in one breath; those without a letter or digit are left out.
+
+    Args:
+        text: of any length.
+        config: of the front end, for the language.
+        longest: characters of a piece; longer sentences are cut at commas and the like, or else between words.
+
+    Raises:
+        TextError: there is nothing to say, or a word is longer than a piece may be.
+
+    >>> sentences("Mr. A paid $4.16. He left!  - ?", TextConfig())
+    ['Mister A paid four dollars and sixteen cents.', 'He left!']
+    """
+    found: list[str] = []
+    for sentence in split_sentences(text, config.language):
+        rest = normalize(sentence, config.language)
+        while len(rest) > longest:
+            places = [match.start() for match in _CLAUSE_END.finditer(rest) if match.start() <= longest]
+            cut = places[-1] if places else rest.rfind(" ", 0, longest)
+            if cut <= 0:
+                raise TextError(f"a word of more than {longest} characters cannot be spoken: {rest[:30]}…")
+            found.append(rest[:cut].strip())
+            rest = rest[cut:].strip()
+        found.append(rest)
+    spoken = [part for part in found if any(char.isalnum() for char in part)]
+    if not spoken:
+        raise TextError(f"there is nothing to say in {text[:40]!r}")
+    return spoken
+
+
 def _phonemes(text: str, language: str) -> str:
-    """Phonemes, with the punctuation of the text kept, because it is heard as pauses and melody.
+    """Phonemes, with the punctuation of the text kept, because it is spoken as pauses and melody.
 
     >>> _phonemes("Hello, world!", "en-us")
     'həlˈoʊ, wˈɜːld!'
     """
+    _check_scripts(text, language)
     parts = []
     for clause in _CLAUSE.split(text):
         if _CLAUSE.fullmatch(clause):
@@ -75,6 +122,16 @@ def _phonemes(text: str, language: str) -> str:
         elif spoken := _espeak(language)(clause.strip()):
             parts.append((" " if parts else "") + spoken)
     return "".join(parts).strip()
+
+
+def _check_scripts(text: str, language: str) -> None:
+    """espeak-ng reads the letters of other scripts by their names, or not at all."""
+    for word in re.findall(r"[^\W\d_]+", text):
+        for char in word:
+            script = re.split(r"[ -]", unicodedata.name(char, "UNKNOWN"))[0]
+            if script != "LATIN" and language.split("-")[0] not in _SCRIPTS.get(script, "").split():
+                name = "Chinese" if script == "CJK" else script.capitalize()
+                raise TextError(f"{word[:20]!r} is written in {name} letters, which cannot be read as {language}")
 
 
 @cache

@@ -16,6 +16,8 @@ with the number of samples and a checksum (docs/xc-format.md has the layout). A 
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,7 +26,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from xcodec.tokens.xc_file import MAX_NAME_BYTES, TokenFileError, TokenHeader, pack_codes, unpack_codes
+from xcodec.tokens.xc_file import (
+    MAX_NAME_BYTES,
+    TokenFile,
+    TokenFileError,
+    TokenHeader,
+    TokenReader,
+    pack_codes,
+    to_bytes,
+    unpack_codes,
+)
 
 MAGIC = b"\x89XS"
 VERSION = 1
@@ -75,24 +86,24 @@ class StreamReader:
         TokenFileError: it is no such stream, of another version, or its header cannot be.
     """
 
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: BinaryIO, name: str = "standard input") -> None:
+        self._pipe, self._name = pipe, name
         self._checksum = 0
         self.samples = 0
         start = pipe.read(len(MAGIC))
         if start != MAGIC:
             kind = "an .xc file; name it instead of piping it" if start == b"\x89XC" else "not a stream of codes"
-            raise _error(kind if start else "empty")
+            raise self._error(kind if start else "empty")
         rest = pipe.read(_FIELDS.size - len(MAGIC))
         if rest[:1] not in (b"", bytes([VERSION])):
-            raise _error(f"stream version {rest[0]}, but this xcodec reads {VERSION}; update xcodec")
+            raise self._error(f"stream version {rest[0]}, but this xcodec reads {VERSION}; update xcodec")
         fields = self._counted(start + rest, _FIELDS.size)
-        _, _, channels, codebooks, last, rate, hop, model_hash, name = _FIELDS.unpack(fields)
+        _, _, channels, codebooks, last, rate, hop, model_hash, model_bytes = _FIELDS.unpack(fields)
         try:
-            model = name.rstrip(b"\0").decode()
+            model = model_bytes.rstrip(b"\0").decode()
             self.header = TokenHeader(channels, codebooks, last + 1, rate, hop, model, model_hash)
         except (UnicodeDecodeError, TokenFileError) as error:
-            raise _error(f"corrupted header: {error}") from None
+            raise self._error(f"corrupted header: {error}") from None
 
     def pieces(self) -> Iterator[NDArray[np.int64]]:
         """Codes `[C, K, f]` of packet after packet.
@@ -104,25 +115,44 @@ class StreamReader:
         while count := _COUNT.unpack(self._take(_COUNT.size))[0]:
             codes = unpack_codes(self._take(-(-count * header.frame_bits // 8)), count, header)
             if np.any(codes >= header.codebook_size):
-                raise _error(f"corrupted: a code is not below {header.codebook_size}")
+                raise self._error(f"corrupted: a code is not below {header.codebook_size}")
             frames += count
             yield codes
         self.samples = int.from_bytes(self._take(8), "little")
         expected = self._checksum
         if int.from_bytes(self._take(4), "little") != expected:
-            raise _error("corrupted: its checksum does not match")
+            raise self._error("corrupted: its checksum does not match")
         if -(-self.samples // header.hop_length) != frames or frames == 0:
-            raise _error(f"corrupted: {frames} frames of {header.hop_length} cannot hold {self.samples} samples")
+            raise self._error(f"corrupted: {frames} frames of {header.hop_length} cannot hold {self.samples} samples")
 
     def _take(self, size: int) -> bytes:
         return self._counted(self._pipe.read(size), size)
 
     def _counted(self, data: bytes, size: int) -> bytes:
         if len(data) < size:
-            raise _error("cut short: the end of the stream is missing")
+            raise self._error("cut short: the end of the stream is missing")
         self._checksum = zlib.crc32(data, self._checksum)
         return data
 
+    def _error(self, fault: str) -> TokenFileError:
+        return TokenFileError(f"the stream of codes in {self._name}: {fault}")
 
-def _error(fault: str) -> TokenFileError:
-    return TokenFileError(f"the stream of codes on standard input: {fault}")
+
+def open_tokens(path: str | os.PathLike[str]) -> TokenReader:
+    """Opens codes on disk: an `.xc` file, or a stream that was saved to a file, which is read whole.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+        TokenFileError: it is neither, or is truncated or corrupted.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return TokenReader(path)
+        file.seek(0)
+        stream = StreamReader(file, os.fspath(path))
+        codes = np.concatenate([piece.astype(np.uint16) for piece in stream.pieces()], axis=2)
+        if file.read(1):
+            raise TokenFileError(f"{os.fspath(path)}: too long: more follows its stream of codes")
+    h = stream.header
+    tokens = TokenFile(codes, h.codebook_size, h.sample_rate, stream.samples, h.hop_length, h.model, h.model_hash)
+    return TokenReader(io.BytesIO(to_bytes(tokens)))

@@ -27,13 +27,15 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xcodec.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import torch
@@ -242,18 +244,19 @@ class TokenWriter:
     def __init__(self, path: str | os.PathLike[str], header: TokenHeader) -> None:
         self.samples = header.samples
         self._header = header
-        self._path = Path(path)
-        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._path = path
         self._frames = 0
         self._checksum = 0
         # Blocks need not end on a byte: up to 7 codes wait here until 8 of them make whole bytes.
         self._waiting = np.empty(0, dtype=np.uint16)
 
     def __enter__(self) -> TokenWriter:
-        if self._path.exists() and not self._path.is_file():
-            raise OSError(f"{self._path}: not a regular file, so tokens cannot take its place")
-        self._file = open(self._partial, "wb")
-        self._file.write(bytes(HEADER_BYTES))
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_write(os.fspath(self._path)))
+            self._file = stack.enter_context(open(temporary, "r+b"))
+            self._file.write(bytes(HEADER_BYTES))
+            stack.push(self._finish)
+            self._on_exit = stack.pop_all()
         return self
 
     def write(self, codes: NDArray[np.integer[Any]]) -> None:
@@ -272,15 +275,12 @@ class TokenWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with self._file:
-                if error is None:
-                    self._append(self._waiting)
-                    self._fill_in_header()
-            if error is None:
-                os.replace(self._partial, self._path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+        self._on_exit.__exit__(kind, error, trace)
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._append(self._waiting)
+            self._fill_in_header()
 
     def _append(self, stream: NDArray[np.uint16]) -> None:
         payload = _pack(stream, self._header.code_bits)

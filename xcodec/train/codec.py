@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import save
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
@@ -264,7 +263,8 @@ class CodecTrainer(Run[CropBatch]):
             first_step=self.step * config.accumulation,
             steps=config.kmeans_batches,
         )
-        place_codebooks(self.network, (batch.audio.to(accelerator.device) for batch in loader))
+        batches = (batch.audio.to(accelerator.device) for batch in loader)
+        place_codebooks(self.network, batches, self.config.semantic_levels)
 
     def first_clips(self) -> Tensor:
         """Clips [B, 1, T] of the first steps, the same on every rank."""
@@ -295,7 +295,7 @@ class CodecTrainer(Run[CropBatch]):
 
     def write_model(self, folder: Path) -> None:
         """The codec, in a folder of its own."""
-        save(self.network, folder)
+        self.network.save_pretrained(folder)
 
     def _resume(self, training: dict[str, Any]) -> None:
         """Take up what :meth:`save` wrote. What the run has gained since starts afresh."""

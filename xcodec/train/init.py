@@ -141,9 +141,20 @@ def spare_semantics(codec: XCodec, levels: int) -> None:
     What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel,
     and later levels would spend their entries on it.
     """
-    width = codec.prior.in_features - codec.config.acoustic.width
-    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels[levels:]):
-        level.codebook.ignored = width
+    width = _semantic_width(codec)
+
+    @torch.no_grad()
+    def clear(level: QuantizerLevel, *_: Any) -> None:
+        # At the same distance from every entry, what lies there has no say in the search either.
+        level.codebook.vectors[:, -width:] = 0
+
+    for level in codec.quantizer.levels[levels:]:
+        level.register_forward_hook(clear)
+
+
+def _semantic_width(codec: XCodec) -> int:
+    """How many of the quantiser's channels, the last ones, are semantic."""
+    return codec.prior.in_features - codec.config.acoustic.width
 
 
 def rest_but_decoder(codec: XCodec) -> None:
@@ -151,7 +162,11 @@ def rest_but_decoder(codec: XCodec) -> None:
     codec.requires_grad_(False)
     for part in (codec.to_acoustic, codec.acoustic_decoder):
         part.requires_grad_(True)
-    codec.quantizer.rest()
+    codec.quantizer.register_forward_pre_hook(_stay_in_evaluation_mode)
+
+
+def _stay_in_evaluation_mode(module: nn.Module, *_: Any) -> None:
+    module.eval()
 
 
 def _total_variance(features: Tensor) -> Tensor:
@@ -160,7 +175,7 @@ def _total_variance(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def place_codebooks(codec: XCodec, batches: Iterable[Tensor]) -> None:
+def place_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: int | None = None) -> None:
     """Initialise the quantiser, level by level, on what each level is left with.
 
     The entries are placed by k-means. One batch holds too few frames for 1024 entries: most would start on a single
@@ -170,16 +185,19 @@ def place_codebooks(codec: XCodec, batches: Iterable[Tensor]) -> None:
     Args:
         codec: Its encoder as trained so far.
         batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
+        semantic_levels: how many of the first levels code semantic channels; all by default.
     """
     training = codec.training
     codec.eval()
     latents = [codec.latents(clips).values.float() for clips in batches]
     codec.train(training)
     residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
-    for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels):
+    for number, level in enumerate(cast(Iterable[QuantizerLevel], codec.quantizer.levels)):
         if isinstance(level.project_in, nn.Linear) and isinstance(level.project_out, nn.Linear):
             _follow_principal_directions(level.project_in, level.project_out, residual)
         points = level.project_in(residual)
+        if semantic_levels is not None and number >= semantic_levels:
+            points = nn.functional.pad(points[:, : -_semantic_width(codec)], (0, _semantic_width(codec)))
         codebook = level.codebook
         codebook.initialise(points)
         # The averages are per step, but k-means counted all batches.
@@ -250,7 +268,7 @@ def remember_features(teacher: Teacher, folder: Path) -> None:
                 _write(paths[index], features)
         return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(wav.device).float()
 
-    teacher.forward = look_up  # type: ignore[method-assign]
+    teacher.forward = look_up  # type: ignore[method-assign, assignment]
 
 
 def _fingerprint(teacher: Teacher) -> str:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import load, tokens_hash
 from xcodec.codec.model import XCodec
 from xcodec.data.token_table import read_table
 from xcodec.lm.alignment import Aligner
@@ -37,11 +36,11 @@ CLIPS = 2
 def load_listener(codec: str | None, examples: Examples, say: Callable[[str], None]) -> Listener | None:
     """A listener, or a word on why there is none."""
     try:
-        loaded = load(codec)
+        loaded = XCodec.from_pretrained(codec)
     except CheckpointError as error:
         say(f"validation will not be heard: {error}")
         return None
-    if tokens_hash(loaded) != examples.model.codec.model_hash:
+    if loaded.fingerprint.tokens != examples.model.codec.model_hash:
         say(f"validation will not be heard: data.codec is {loaded.config.name}, but not the one that made the tokens")
         return None
     return Listener(loaded, examples)

@@ -22,7 +22,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from xcodec.codec.checkpoint import load
 from xcodec.codec.model import XCodec
 from xcodec.train.config import RunConfig
 from xcodec.train.logging import Reporter
@@ -91,7 +90,7 @@ def load_weights(source: str | Path, codec: XCodec) -> None:
         CheckpointError: nothing is there, or it is another network.
     """
     try:
-        codec.load_state_dict(load(source).state_dict())
+        codec.load_state_dict(XCodec.from_pretrained(source).state_dict())
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{source} holds another network than this config's: {reason[:200]}") from error

@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost."""
+"""Signals that end the program: none is lost, and what it interrupts is cleared away."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ AGAIN_AFTER = 0.05
 """Seconds until a signal is sent once more that came when nothing could be raised."""
 
 
-def raise_on_signals(exit_code: int) -> None:
-    """From now on, SIGINT raises KeyboardInterrupt and SIGTERM SystemExit, by which half-written files go.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""By which a program is asked to end, besides Ctrl-C: SIGHUP comes when a terminal or a connection is closed."""
+
+
+def raise_on_signals(exit_code: int | None = None) -> None:
+    """From now on, SIGINT raises KeyboardInterrupt, and SIGTERM and SIGHUP SystemExit, by which half-written files go.
+
+    Args:
+        exit_code: of the program that SIGTERM or SIGHUP ends; by default 128 and the signal's number, as in shells.
 
     Not in a destructor, though (soundfile's is in Python): it would be printed there and lost, and the program would go
     on as if nobody had asked it to stop. There the signal is sent again a little later.
@@ -30,12 +37,12 @@ def raise_on_signals(exit_code: int) -> None:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
-            sys.exit(exit_code)
+            sys.exit(128 + number if exit_code is None else exit_code)
 
-    signal.signal(signal.SIGTERM, handle)
-    # A shell lets background jobs ignore it, and they go on doing so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, handle)
+    for number in (*ENDING, signal.SIGINT):
+        # A shell lets background jobs ignore Ctrl-C, nohup lets them ignore SIGHUP, and they go on doing so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
 
 
 def _in_destructor(frame: FrameType | None) -> bool:
@@ -46,7 +53,7 @@ def _in_destructor(frame: FrameType | None) -> bool:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block ends: for work that is short, such as reading a file.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block ends: for work that is short, such as reading a file.
 
     libsndfile reads and writes by calling Python, and what a signal raises in such a call cannot pass its C code: the
     exception vanishes, and the file seems to be cut short.
@@ -56,8 +63,7 @@ def signals_deferred() -> Iterator[None]:
         return
     received: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: received.append(number)) for number in (signal.SIGINT, *ENDING)
     }
     try:
         yield
@@ -92,27 +98,3 @@ def writing(file: Written) -> Iterator[Written]:
             file.__enter__()
             stack.push(end)
         yield file
-
-
-# Errors as people see them.
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line, without control characters that a hostile file name may hold.
-
-    >>> one_line(FileNotFoundError(2, "No such file or directory", "tune.wav"))
-    'tune.wav: No such file or directory'
-    """
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    elif isinstance(error, ValueError | OSError):
-        text = str(error)
-    else:
-        text = f"unexpected {type(error).__name__}: {error} (XCODEC_DEBUG=1 shows where)"
-    words = " ".join(text.split())
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
-
-
-def debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return os.environ.get("XCODEC_DEBUG", "") not in ("", "0")

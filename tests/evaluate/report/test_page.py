@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import tiny_codec
-from xcodec import audio, save
+from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.journal import write_json
 from xcodec.evaluate.metrics import Signal
@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, speech: Signal) -> Path:
         row = {"path": f"{index}.wav", "sample_rate": 16_000, "samples": 24_000, "domain": "speech", "source": HOSTILE}
         rows.append(row | {"text": HOSTILE})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save(tiny_codec(teacher=None), folder / "tiny")
+    tiny_codec(teacher=None).save_pretrained(folder / "tiny")
     clips = choose([folder], Choice())
     settings = Settings(("original", f"{folder / 'tiny'}@all", "opus@12"), folder, ("log_mel", "stft"))
     judge = Judge(settings)

@@ -1,0 +1,77 @@
+"""What callers pass in, and what they have set around the call: neither may change codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def neutral(device: torch.device) -> Iterator[None]:
+    """Set aside what a caller may have set and what would change codes: autocast, and the default type and device.
+
+    Nor are results inference tensors, whatever mode the caller is in: codes are there to train on.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        if torch.is_autocast_enabled(device.type):
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        if torch.get_default_device() != device:
+            stack.enter_context(device)
+        if dtype is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        yield
+
+
+def as_audio(wav: Any, like: Tensor) -> Tensor:
+    """Samples as a tensor with the type and device of another.
+
+    Raises:
+        ValueError: they are not floating-point numbers.
+    """
+    if not isinstance(wav, Tensor):
+        wav = _from_array(wav, "audio", np.float32, "f")
+    if not wav.is_floating_point():
+        raise ValueError(f"audio must be floating point in [-1, 1] (int16 samples / 32768); got {describe(wav)}")
+    return wav.detach().to(like)
+
+
+def as_codes(codes: Any, device: torch.device) -> Tensor:
+    """Codes as an int64 tensor.
+
+    Raises:
+        ValueError: they are not integers.
+    """
+    if not isinstance(codes, Tensor):
+        codes = _from_array(codes, "codes", np.int64, "iu")
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
+        raise ValueError(f"codes must be integers [B, K, F]; got {describe(codes)}")
+    return codes.to(device, torch.int64)
+
+
+def _from_array(values: Any, what: str, dtype: type[np.generic], kinds: str) -> Tensor:
+    """A NumPy array, or nested lists of numbers, as a tensor."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:  # of lists of unequal lengths
+        raise ValueError(f"{what} must be a tensor, an array or nested lists of equal lengths; {error}") from error
+    if array.dtype.kind not in kinds:
+        need = "floating point in [-1, 1] (int16 samples / 32768)" if dtype is np.float32 else "integers [B, K, F]"
+        raise ValueError(f"{what} must be {need}; got {array.dtype} {list(array.shape)}")
+    return torch.from_numpy(np.array(array, dtype=dtype))  # a copy: whatever its strides and byte order were
+
+
+def describe(x: Tensor) -> str:
+    """Type and shape, for an error.
+
+    >>> describe(torch.zeros(2, 1, 320))
+    'float32 [2, 1, 320]'
+    """
+    return f"{x.dtype} {list(x.shape)}".removeprefix("torch.")
