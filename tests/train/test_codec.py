@@ -150,6 +150,27 @@ def test_spectra_alone_are_learnt_without_making_audio(tiny: Tiny, monkeypatch: 
     assert "mel" not in lines[0]
 
 
+def test_a_vocoder_learns_phases_and_resumes(tiny: Tiny) -> None:
+    acoustic = {**TINY["model"]["acoustic"], "vocoder": {"width": 16, "layers": 1}}
+    losses = ("losses.complex=0", "losses.spectra=1", "losses.amplitude=1", "losses.phase=1", "losses.consistency=1")
+    changes = ("steps=24", "checkpoint_every=12", "log_every=6", "ema=0.9", *losses)
+    whole = tiny(*changes, model={**TINY["model"], "acoustic": acoustic}, name="whole")
+    run(whole)
+    first, *_, last = log(whole)
+    assert {"spectra", "amplitude", "phase", "consistency", "mel"} <= first.keys()
+    assert last["phase"] < first["phase"]
+    assert last["amplitude"] < first["amplitude"]
+    parts = tiny(*changes, model={**TINY["model"], "acoustic": acoustic}, name="parts")
+    shutil.copytree(whole.folder, parts.folder)
+    for folder in sorted((parts.folder / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(folder)
+    run(parts, resume=True)
+    assert_same(final_weights(whole), final_weights(parts))
+    codec = XCodec.from_pretrained(whole.folder / "model")
+    codes = codec.encode(torch.randn(1, 1, 1600))
+    assert codec.decode(codes).shape == (1, 1, 1600)
+
+
 def narrow_semantics(source: Path) -> dict[str, Any]:
     """The tiny model with a semantic branch, whose teacher has weights at ``source``."""
     HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
