@@ -44,6 +44,7 @@ EVALUATED_SECONDS = 6.0
 BASE = VocoderConfig()
 CANDIDATES = {
     "pulses": (2, BASE),
+    "pulses-small": (2, replace(BASE, width=192, layers=4)),
     "pulses-8": (2, replace(BASE, layers=8)),
     "pulses-100hz": (1, replace(BASE, layers=4)),
     "pulses-lookahead-1": (2, replace(BASE, lookahead=1)),
