@@ -111,7 +111,7 @@ class Vocoder(nn.Module):
             return stretched.squeeze(1)
 
         voiced = per_sample(self.voice.voiced(strength).to(compressed.dtype))
-        noise = self.noise.repeat(-(-samples // len(self.noise)))[:samples]
+        noise = self.noise[torch.arange(samples, device=self.noise.device) % len(self.noise)]
         # A pulse of height √period has the power of noise of variance one.
         pulses = self.voice.pulses(period).squeeze(1) * per_sample(period).sqrt()
         spectrum = self.spectrogram.transform(voiced * pulses + (1 - voiced) * noise)
