@@ -71,6 +71,18 @@ def test_a_piece_is_made_as_the_whole_is(lookahead: int) -> None:
     torch.testing.assert_close(made[..., -(whole.shape[2] - first) :], whole[..., first:])
 
 
+@pytest.mark.parametrize(("lookahead", "excitation"), [(0, True), (2, True), (1, False)])
+def test_audio_waits_for_no_more_than_is_said(lookahead: int, excitation: bool) -> None:
+    network = vocoder(VocoderConfig(width=16, layers=2, lookahead=lookahead, excitation=excitation), trained=True)
+    compressed = network.spectrogram.analyse(glide(32000))
+    changed = compressed.clone()
+    changed[:, 100:] = compressed[:, 100:].flip(1) + 1
+    with torch.no_grad():
+        different = (network.to_audio(network(compressed)) != network.to_audio(network(changed)))[0, 0].nonzero()
+    first = int(different.min()) // HOP  # the first window that is heard
+    assert 0 <= first - (100 - network.lookahead_windows) <= 3
+
+
 def test_a_block_looks_ahead_only_as_far_as_it_may() -> None:
     network = vocoder(VocoderConfig(width=16, layers=3, lookahead=1), trained=True)
     frames = torch.randn(1, 60, network.backbone.embed.in_channels, dtype=torch.float64)
