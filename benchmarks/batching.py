@@ -4,7 +4,7 @@
 
 Compares, on clips of equal length made of the recordings in samples/, encoding one by one (what `encode` does) with one
 pass over the whole batch: time, and how many codes the batch's different rounding changes. Then, on clips of 2 to 10 s,
-encoding one by one on all cores with encoding as many at a time as there are cores (`xcodec.inference.clips`).
+encoding one by one on all cores with encoding as many at a time as there are cores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -20,8 +21,7 @@ from torch import Tensor
 
 import xcodec
 from xcodec import audio
-from xcodec.codec.model import XCodec
-from xcodec.inference.clips import encode_clips
+from xcodec.engine.engine import Codec
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -56,10 +56,11 @@ def main() -> None:
     options = parser.parse_args()
     codec = xcodec.load(options.model)
     codebooks = codec.config.quantizer.codebooks
-    batch = codec.pad_to_frames(clips(codec.sample_rate, options.clips, options.seconds))
+    network = codec.network
+    batch = network.pad_to_frames(clips(codec.sample_rate, options.clips, options.seconds))
 
     def at_once() -> Tensor:
-        return codec.quantizer.encode(codec.latents(batch).values, codebooks)
+        return network.quantizer.encode(codec.latents(batch).values, codebooks)
 
     def one_by_one() -> Tensor:
         return codec.encode(batch)
@@ -72,7 +73,21 @@ def main() -> None:
     compare_cores(codec, options.clips)
 
 
-def compare_cores(codec: XCodec, count: int) -> None:
+def encode_clips(codec: Codec, clips: Sequence[Tensor]) -> list[Tensor]:
+    """Codes int64 [K, F] of every clip float [T], a core for each; the longest first, lest one is left for the end."""
+    threads = torch.get_num_threads()
+    order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
+    # PyTorch's number of threads is that of the thread that sets it, and of those that begin after it.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            codes = dict(zip(order, pool.map(lambda index: codec.encode(clips[index])[0], order), strict=True))
+    finally:
+        torch.set_num_threads(threads)
+    return [codes[index] for index in range(len(clips))]
+
+
+def compare_cores(codec: Codec, count: int) -> None:
     """All cores for one clip against a core for each, on clips of 2 to 10 s, in turns."""
     lengths = torch.linspace(2, 10, count).tolist()
     unequal = [clips(codec.sample_rate, 1, seconds)[0, 0] for seconds in lengths]

@@ -45,20 +45,20 @@ def main() -> None:
     before = context(model.vocabulary, model.pattern, TEXT if model.config.text is not None else None)
     begun = torch.zeros(model.pattern.codebooks, 0, dtype=torch.int64)
     request = Request(before, begun, Limits(options.frames, options.frames), Sampling(top_p=0.9))
-    contestants: dict[str, Callable[[], object]] = {
+    candidates: dict[str, Callable[[], object]] = {
         "with the cache": lambda: generate(model, request),
         "without it": lambda: generate(model, request, cached=False),
     }
     if model.pattern.width == 1:
         llama = to_llama(model)
         steps = model.pattern.length(options.frames)
-        contestants["transformers' generate"] = lambda: llama.generate(
+        candidates["transformers' generate"] = lambda: llama.generate(
             before, do_sample=True, top_p=0.9, top_k=0, min_new_tokens=steps, max_new_tokens=steps, eos_token_id=END
         )
 
-    took: dict[str, list[float]] = {name: [] for name in contestants}
+    took: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(options.rounds):
-        for name, work in contestants.items():
+        for name, work in candidates.items():
             started = time.process_time()
             with torch.inference_mode():
                 work()

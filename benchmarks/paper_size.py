@@ -1,11 +1,10 @@
 """Which way of running the three large networks of the paper's codec is fastest here, and what it costs to start.
 
-    python benchmarks/paper_size.py [--seconds 2] [--repeats 3] [--ways plain kernels …] [--parts decoder …]
+    python benchmarks/paper_size.py [--seconds 2] [--repeats 3] [--ways plain exact …] [--parts decoder …]
 
 The networks have random weights. Every way takes its turn before any takes its second; medians. `start` is what has to
 be done before the first second of sound: conversion and compilation. SNR is against the network in float64. Ways:
-`plain` (PyTorch, weight norms folded), `exact` and `kernels` (what the engines take where there is a C compiler),
-`short` (PyTorch with `shortconv.py`), `bfloat16` (PyTorch), `int8` (PyTorch's linear layers, for the teacher),
+`plain` (PyTorch, weight norms multiplied out), `exact` and `fast` (the engines' kernels), `bfloat16` (PyTorch),
 `compile` (`torch.compile`), `openvino` (float32), `onnxruntime` (float32).
 """
 
@@ -27,16 +26,16 @@ from torch import Tensor, nn
 from xcodec.codec.config import DacConfig, TeacherConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.semantic import Teacher
-from xcodec.engine import engine as engines
-from xcodec.engine.autotune import Abilities, with_int8
-from xcodec.engine.dac import ChannelsLastHalf
+from xcodec.engine.accelerate import without_weight_norms
+from xcodec.engine.dac import KernelDac
+from xcodec.engine.semantic import put_on_kernels
 
 STRIDES = (8, 5, 4, 2)
-WAYS = ("plain", "exact", "kernels", "short", "bfloat16", "int8", "compile", "openvino", "onnxruntime")
+WAYS = ("plain", "exact", "fast", "bfloat16", "compile", "openvino", "onnxruntime")
 Runner = Callable[[Tensor], Any]
 
 
-class Hearing(nn.Module):
+class WholeTeacher(nn.Module):
     """The teacher as a network of one input and one output."""
 
     def __init__(self, teacher: Teacher) -> None:
@@ -45,7 +44,7 @@ class Hearing(nn.Module):
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, F × 320] -> [B, D, F]."""
-        return self.teacher.hear(wav, wav.shape[2] // 320)
+        return self.teacher(wav, wav.shape[2] // 320, windowed=False)
 
 
 def parts(seconds: float) -> dict[str, tuple[nn.Module, Tensor]]:
@@ -56,32 +55,26 @@ def parts(seconds: float) -> dict[str, tuple[nn.Module, Tensor]]:
     made = {
         "encoder": (DacEncoder(DacConfig(), STRIDES), wav),
         "decoder": (DacDecoder(DacConfig(), STRIDES), torch.randn(1, 256, frames)),
-        "teacher": (Hearing(Teacher(TeacherConfig(), 16_000)), wav),
+        "teacher": (WholeTeacher(Teacher(TeacherConfig(), 16_000)), wav),
     }
     for network, _ in made.values():
-        engines.fold(network.eval().requires_grad_(False))
+        without_weight_norms(network.eval().requires_grad_(False))
     return made
 
 
 def runner(way: str, network: nn.Module, given: Tensor) -> Runner | None:
     """The network, ready to run in that way; None where it does not apply."""
-    teacher = network.teacher if isinstance(network, Hearing) else None
     network = copy.deepcopy(network)
-    if way == "int8":
-        return with_int8(network) if teacher is not None else None
-    if way == "exact":
-        return None if teacher is not None else ChannelsLastHalf(network, short=False)
+    if way in ("exact", "fast"):
+        if isinstance(network, DacEncoder | DacDecoder):
+            return KernelDac(network, winograd=way == "fast")
+        if way == "exact":
+            return None
+        put_on_kernels(network.teacher)
+        return network
     if way == "bfloat16":
         network.bfloat16()
         return lambda x: network(x.bfloat16()).float()
-    if way in ("short", "kernels"):
-        able = Abilities(torch.float32, int8=False, kernels=way == "kernels")
-        if isinstance(network, Hearing):
-            if way == "short":
-                return None
-            engines.lighten_teacher(network.teacher, able)
-            return network
-        return engines.lighten_half(engines.with_block_snakes(network), able)
     if way == "compile":
         return torch.compile(network, dynamic=True)
     if way == "openvino":

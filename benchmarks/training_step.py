@@ -38,13 +38,13 @@ ROOT = Path(__file__).parent.parent
 
 def release_step(trainer: CodecTrainer, clips: Tensor, codebooks: Tensor) -> None:
     """The order of the release's trainer: the codec learns, then runs again for the discriminators."""
-    critics = trainer.discriminators
-    assert critics is not None
+    discriminators = trainer.discriminators
+    assert discriminators is not None
     output = trainer.codec(clips, codebooks)
     losses = trainer.losses(output, clips)
     with torch.no_grad():
-        on_real = critics(clips)
-    losses |= adversarial_losses(trainer.config.losses, on_real, critics(output.audio))
+        on_real = discriminators(clips)
+    losses |= adversarial_losses(trainer.config.losses, on_real, discriminators(output.audio))
     trainer.losses.weighted(losses).backward()
     torch.nn.utils.clip_grad_norm_(trainer.trainable.values(), trainer.config.optimizer.clip)
     trainer.optimizer.step()
@@ -53,8 +53,8 @@ def release_step(trainer: CodecTrainer, clips: Tensor, codebooks: Tensor) -> Non
     trainer.discriminator_optimizer.zero_grad()  # of what the codec's loss left there
     with torch.no_grad():
         fake = trainer.codec(clips, codebooks).audio
-    discriminator_loss(critics(clips), critics(fake)).backward()
-    torch.nn.utils.clip_grad_norm_(critics.parameters(), trainer.config.optimizer.clip)
+    discriminator_loss(discriminators(clips), discriminators(fake)).backward()
+    torch.nn.utils.clip_grad_norm_(discriminators.parameters(), trainer.config.optimizer.clip)
     trainer.discriminator_optimizer.step()
     trainer.discriminator_optimizer.zero_grad()
 

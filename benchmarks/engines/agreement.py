@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.engines.codecs import Candidate
 from benchmarks.engines.measure import noise
 from xcodec import audio
-from xcodec.codec.model import XCodec
-from xcodec.inference.streaming import PORTION, StreamingEncoder
+from xcodec.engine.engine import Codec
+from xcodec.inference.streaming import LIVE_FRAMES, StreamingEncoder
 
 _CLIP_SECONDS = 20.0
 
@@ -70,32 +70,33 @@ def agreement(first: Candidate, second: Candidate, wavs: Sequence[Tensor]) -> Ag
 
 
 @torch.inference_mode()
-def windows(codec: XCodec, wavs: Sequence[Tensor], choices: Sequence[tuple[float, float]]) -> list[Agreement]:
+def windows(codec: Codec, wavs: Sequence[Tensor], choices: Sequence[tuple[float, float]]) -> list[Agreement]:
     """Of hearing clips in windows of so many seconds, with so much context, with hearing each at once."""
-    assert codec.teacher is not None
-    own, found = codec.teacher.config, []
+    teacher = codec.network.teacher
+    assert teacher is not None
+    own, found = teacher.config, []
     try:
-        codec.teacher.config = replace(own, window=_CLIP_SECONDS, context=0.0)
+        teacher.config = replace(own, window=_CLIP_SECONDS, context=0.0)
         whole = [codec.encode(wav) for wav in wavs]
         for window, context in choices:
-            codec.teacher.config = replace(own, window=window, context=context)
+            teacher.config = replace(own, window=window, context=context)
             equal = [(codec.encode(wav) == codes)[0].numpy() for wav, codes in zip(wavs, whole, strict=True)]
             found.append(_agreement(f"{window:g} s, {context:g} s", "at once", equal))
     finally:
-        codec.teacher.config = own
+        teacher.config = own
     return found
 
 
 @torch.inference_mode()
-def look_aheads(codec: XCodec, wavs: Sequence[Tensor], seconds: Sequence[float | None]) -> list[Agreement]:
+def look_aheads(codec: Codec, wavs: Sequence[Tensor], seconds: Sequence[float | None]) -> list[Agreement]:
     """Of streaming encoders with that much look-ahead with the codec that hears whole clips."""
     whole = [codec.encode(wav) for wav in wavs]
     found = []
     for ahead in seconds:
         equal = []
         for wav, codes in zip(wavs, whole, strict=True):
-            encoder = StreamingEncoder(codec, look_ahead=ahead, least=PORTION)
-            streamed = torch.cat([encoder.push(wav), encoder.finish()], dim=2)
+            encoder = StreamingEncoder(codec, look_ahead=ahead, min_frames=LIVE_FRAMES)
+            streamed = torch.cat([encoder.encode(wav), encoder.finish()], dim=2)
             equal.append((streamed == codes)[0].numpy())
         name = f"{'whole windows' if ahead is None else f'{ahead:g} s'}, latency {encoder.latency:.2f} s"
         found.append(_agreement(name, "whole clips", equal))

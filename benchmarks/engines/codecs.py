@@ -5,7 +5,6 @@ Speed does not depend on the weights, so all but xcodec-mini have random ones, a
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcodec.codec import checkpoint
 from xcodec.codec.config import XCodecConfig
 from xcodec.codec.model import XCodec
-from xcodec.engine.engine import accelerate, exact
+from xcodec.engine.engine import Codec
+from xcodec.evaluate.codecs import TransformersTokenizer
 
 REFERENCES = {
     "xcodec-mini exact": "EnCodec 24 kHz",
@@ -38,7 +37,7 @@ class Candidate:
     """Audio [B, 1, T] at its rate -> codes, as it likes them."""
     decode: Callable[[Any], Tensor]
     """Those codes -> audio [B, 1, T']."""
-    codec: XCodec | None = None
+    codec: Codec | None = None
     """Ours, for what only ours can be asked."""
 
 
@@ -62,33 +61,27 @@ def candidates(names: list[str] | None = None) -> list[Candidate]:
 
 
 def _mini() -> list[Candidate]:
-    plain = checkpoint.load()
-    return [_ours("xcodec-mini exact", exact(copy.deepcopy(plain))), _ours("xcodec-mini fast", accelerate(plain))]
+    model = XCodec.from_pretrained()
+    return [_ours("xcodec-mini exact", Codec(model)), _ours("xcodec-mini fast", Codec(model, "fast"))]
 
 
 def _paper() -> list[Candidate]:
     from transformers import XcodecModel
 
     torch.manual_seed(0)
-    plain = XCodec(XCodecConfig(name="x-codec")).eval()
-    place_codebooks(plain)
+    model = XCodec(XCodecConfig(name="x-codec")).eval()
+    place_codebooks(model)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint.to_transformers(plain, folder)
+        model.save_pretrained(folder, file_format="transformers")
         theirs = XcodecModel.from_pretrained(folder).eval().requires_grad_(False)  # or its operations cannot be counted
-    found = Candidate(
-        "X-Codec transformers",
-        16_000,
-        lambda wav: theirs.encode(wav, bandwidth=4.0).audio_codes,
-        lambda codes: theirs.decode(codes).audio_values,
-    )
     return [
-        _ours("X-Codec exact", exact(copy.deepcopy(plain))),
-        _ours("X-Codec fast", accelerate(plain)),
-        found,
+        _ours("X-Codec exact", Codec(model)),
+        _ours("X-Codec fast", Codec(model, "fast")),
+        _theirs("X-Codec transformers", theirs),
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def place_codebooks(codec: XCodec) -> None:
     """Give an untrained codec codebooks that its latents come near to."""
     residual = codec.latents(0.3 * torch.randn(1, 1, 32 * codec.hop_length)).values
@@ -98,20 +91,19 @@ def place_codebooks(codec: XCodec) -> None:
         residual = residual - level.decode(level.encode(residual[0].T)).T
 
 
-def _ours(name: str, codec: XCodec) -> Candidate:
+def _ours(name: str, codec: Codec) -> Candidate:
     return Candidate(name, codec.sample_rate, codec.encode, codec.decode, codec)
+
+
+def _theirs(name: str, model: Any, bandwidth: float | None = None) -> Candidate:
+    tokenizer = TransformersTokenizer(model, name)
+    return Candidate(name, tokenizer.sample_rate, lambda wav: tokenizer.encode(wav, bandwidth), tokenizer.decode)
 
 
 def _encodec() -> Candidate:
     from transformers import EncodecConfig, EncodecModel
 
-    model = EncodecModel(EncodecConfig()).eval()
-    return Candidate(
-        "EnCodec 24 kHz",
-        24_000,
-        lambda wav: model.encode(wav, bandwidth=6.0),
-        lambda coded: model.decode(coded.audio_codes, coded.audio_scales).audio_values,
-    )
+    return _theirs("EnCodec 24 kHz", EncodecModel(EncodecConfig()), 6.0)
 
 
 def _dac() -> Candidate:
@@ -119,22 +111,10 @@ def _dac() -> Candidate:
 
     # As descript's model for 16 kHz.
     config = DacConfig(sampling_rate=16_000, downsampling_ratios=[2, 4, 5, 8], n_codebooks=12)
-    model = DacModel(config).eval()
-    return Candidate(
-        "DAC 16 kHz",
-        16_000,
-        lambda wav: model.encode(wav).audio_codes,
-        lambda codes: model.decode(audio_codes=codes).audio_values,
-    )
+    return _theirs("DAC 16 kHz", DacModel(config))
 
 
 def _mimi() -> Candidate:
     from transformers import MimiConfig, MimiModel
 
-    model = MimiModel(MimiConfig()).eval()
-    return Candidate(
-        "Mimi 24 kHz",
-        24_000,
-        lambda wav: model.encode(wav, num_quantizers=8).audio_codes,
-        lambda codes: model.decode(codes).audio_values,
-    )
+    return _theirs("Mimi 24 kHz", MimiModel(MimiConfig()), 1.1)

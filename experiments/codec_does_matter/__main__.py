@@ -22,13 +22,13 @@ Speech = Annotated[Path, typer.Option("--speech", help="Manifest of the speech; 
 Hours = Annotated[float, typer.Option(help="Of speech to make.")]
 Debs = Annotated[Path, typer.Option(help="Where open-audio keeps Debian packages.")]
 Out = Annotated[Path, typer.Option(help="Where everything goes.")]
-Acoustic = Annotated[str, typer.Option(help="The twin without semantics.")]
-Semantic = Annotated[str | None, typer.Option(help="The codec with semantics.", show_default="xcodec-mini")]
+Acoustic = Annotated[str, typer.Option(help="The acoustic twin.")]
+Semantic = Annotated[str | None, typer.Option(help="The codec with a semantic branch.", show_default="xcodec-mini")]
 Seeds = Annotated[str, typer.Option(help="With commas.")]
 Tasks = Annotated[str, typer.Option(help="With commas.")]
-Jobs = Annotated[int, typer.Option(help="Processes side by side.")]
+Jobs = Annotated[int, typer.Option(help="Number of processes.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for every training, such as steps=200.")]
-Count = Annotated[int, typer.Option(help="Utterances to generate and judge.")]
+Count = Annotated[int, typer.Option(help="Utterances to generate and score.")]
 Asr = Annotated[str, typer.Option(help="Whisper-base: a name, or a CTranslate2 folder.")]
 
 CORPUS, SPEECH, OUT = (
@@ -59,7 +59,7 @@ def say(message: str) -> None:
 
 
 def make_speech(plan: Comparison, hours: float, debs: Path) -> None:
-    """Speech to learn from, if the plan needs some."""
+    """Synthesise the training speech, if the plan needs some."""
     if "speech" in plan.tasks:
         from experiments.codec_does_matter.more_speech import build
 
@@ -110,7 +110,7 @@ def train_models(plan: Comparison, changes: list[str]) -> None:
 
 
 def make_audio(plan: Comparison, count: int, jobs: int) -> None:
-    """What the models say, play and sound like."""
+    """Generate audio with every model."""
     from experiments.codec_does_matter import make_audio as making
 
     if "speech" in plan.tasks:
@@ -160,7 +160,7 @@ def shared(
 
 @app.command("speech")
 def speech_command(context: typer.Context, hours: Hours = HOURS, debs: Debs = DEBS) -> None:
-    """Make speech to learn from: four synthetic voices, all sentences."""
+    """Synthesise training speech: all sentences by four voices."""
     make_speech(context.obj, hours, debs)
 
 

@@ -16,7 +16,7 @@ Scores = dict[str, Any]
 
 
 def music(comparison: Comparison) -> Iterator[str]:
-    """Continuations beside what really follows, as it is and through the codecs."""
+    """Continuations beside the true ones, original and resynthesised."""
     scores = _read(comparison, "music")
     through = [f"{codec.name}-{what}-0" for what in MUSIC_RESYNTHESIS for codec in comparison.codecs]
     references = [name for name in ("any other", *through) if name in scores]
@@ -28,7 +28,7 @@ def sound(comparison: Comparison) -> Iterator[str]:
     scores = _read(comparison, "sound")
     yield from _table(comparison, scores, [], ("sound",), "% right, by a probe", 100)
     for score in list(scores.values())[:1]:
-        yield f"The probe hears {100 * score['on_real']:.1f} % of real sounds right (cross-validated).\n"
+        yield f"Accuracy of the probe on real sounds: {100 * score['on_real']:.1f} % (cross-validated).\n"
 
 
 def _read(comparison: Comparison, task: str) -> dict[str, Scores]:
@@ -70,13 +70,13 @@ def _table(
 
 
 def _judged(comparison: Comparison, scores: dict[str, Scores], model: str) -> list[int]:
-    """Seeds that were judged for all codecs: one alone compares nothing."""
+    """Seeds that were scored for all codecs; the others allow no comparison."""
     names = {seed: [f"{codec.name}-{model}-{seed}" for codec in comparison.codecs] for seed in comparison.seeds}
     return [seed for seed, of in names.items() if all(name in scores for name in of)]
 
 
 def _mean_of_seeds(scores: dict[str, Scores], names: Sequence[str]) -> dict[str, float]:
-    """Of each clip that every seed has made: two seeds going on from one piece are no two pieces."""
+    """Scores of each clip that every seed has, pooled: two seeds of one excerpt are not two independent samples."""
     of_seeds = [scores[name]["clips"] for name in names]
     shared = sorted(set.intersection(*(set(of) for of in of_seeds)))
     return {clip: float(np.mean([of[clip] for of in of_seeds])) for clip in shared}
@@ -91,7 +91,7 @@ def _frechet(of_seeds: Sequence[Scores], embedding: str) -> str:
 def _difference(
     comparison: Comparison, scores: dict[str, Scores], model: str, seeds: Sequence[int], scale: float
 ) -> str:
-    """Semantic minus acoustic on the same clips, and how likely chance alone makes as much of it."""
+    """Semantic minus acoustic on the same clips, with the p-value of a permutation test."""
     first, second = (
         _mean_of_seeds(scores, [f"{codec.name}-{model}-{seed}" for seed in seeds]) for codec in comparison.codecs
     )

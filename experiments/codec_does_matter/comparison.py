@@ -18,7 +18,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "music": ("wesnoth-1.16-music", "hedgewars-data", "singularity-music", "colobot-common-sounds"),
     "sound": (),
 }
-"""What is learnt from: English, which Whisper can judge; as much music as these models can use; all sounds."""
+"""Training data: English, which Whisper transcribes; as much music as these models can use; all sounds."""
 
 SPEECH_KINDS: dict[str, tuple[int, ...]] = {
     "continuation-ar": (),
@@ -28,9 +28,9 @@ SPEECH_KINDS: dict[str, tuple[int, ...]] = {
     "voice-ar": (),
     "voice-ar+nar": (),
 }
-"""What is judged, in this order, and its seeds; without any, the comparison's. A codec alone samples nothing."""
+"""What is scored, in this order, and its seeds; without any, the comparison's. Resynthesis samples nothing."""
 MUSIC_RESYNTHESIS = {"music-resynthesis-1": 1, "music-resynthesis-4": 4}
-"""What really follows through a codec, in as many codebooks as the models have: no model can surpass it."""
+"""The true continuation, resynthesised from as many codebooks as the models have: their topline."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Comparison:
     tasks: tuple[str, ...] = ("speech", "music", "sound")
 
     def manifest(self, task: str) -> Path:
-        """What a task learns from."""
+        """Training data of a task."""
         return self.speech if task == "speech" else self.corpus
 
     def table(self, codec: ComparedCodec, task: str) -> Path:

@@ -1,7 +1,7 @@
-"""Distances and classes of sounds by embeddings that can be had here.
+"""Embeddings that need no download, and distances and classes of sounds by them.
 
 Two embeddings, neither of which has anything to do with the codecs' teacher (Whisper-tiny.en): statistics of log-mel
-bands, which need no weights, and Whisper-base's encoder, which has heard all kinds of audio.
+bands, which need no weights, and Whisper-base's encoder, which was trained on all kinds of audio.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Embedder:
     name = "log-mel statistics"
 
     def __init__(self) -> None:
-        from xcodec.evaluate.metrics.signal import mel_filters
+        from xcodec.utils.spectra import mel_filters
 
-        self.filters = mel_filters(1024, BANDS)
+        self.filters = mel_filters(1024, BANDS, 16_000).T.numpy()
 
     def __call__(self, wav: NDArray[np.float32]) -> Embedding:
         """[T] -> [128]."""
@@ -79,7 +79,7 @@ def frechet(real: Embedding, made: Embedding) -> float:
 
 
 def nearness(real: Embedding, made: Embedding) -> Embedding:
-    """How near each clip is to its real counterpart: cosines [n] of two sets [n, D], standardised by the real ones.
+    """Similarity of each clip to its real counterpart: cosines [n] of two sets [n, D], standardised by the real ones.
 
     1 for the same embedding; two unrelated clips have 0 on average.
     """
@@ -110,13 +110,13 @@ class Probe:
 
     @torch.no_grad()
     def __call__(self, embedding: Embedding) -> str:
-        """The likeliest class."""
+        """The most likely class."""
         x = torch.from_numpy((embedding - self.mean) / self.std).float()
         return self.words[int(self.linear(x).argmax())]
 
 
 def cross_validate(classes: Mapping[str, Embedding], folds: int = 5) -> float:
-    """Accuracy on real sounds that the probe has not heard, each class counting alike."""
+    """Cross-validated accuracy on real sounds, averaged over classes."""
     right: dict[str, list[bool]] = {word: [] for word in classes}
     for fold in range(folds):
         probe = Probe({word: of[np.arange(len(of)) % folds != fold] for word, of in classes.items()})

@@ -1,4 +1,4 @@
-"""What is said and played in the tests: fixed by hash, never trained on."""
+"""The test set, fixed by hash: sentences, music and captions that no model is trained on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Utterance:
     name: str
     text: str
     real: AudioItem
-    """Somebody saying it."""
+    """A recording of it."""
     prompt: AudioItem
-    """The voice to say it with: the same speaker saying something else."""
+    """Another recording of the same speaker."""
 
 
 def _order(item: AudioItem) -> str:
@@ -35,7 +35,7 @@ def _order(item: AudioItem) -> str:
 
 
 def held_out(corpus: Path, domain: str) -> list[AudioItem]:
-    """What no model has been trained on."""
+    """The held-out part of the corpus."""
     return [item for item in read_corpus(corpus, None, (domain,)) if item.split in ("test", "valid")]
 
 
@@ -63,7 +63,7 @@ def utterances(corpus: Path, count: int) -> list[Utterance]:
 
 
 def sounds(corpus: Path) -> list[AudioItem]:
-    """Real sounds with captions, of all splits: a probe learns from them what is what."""
+    """Real sounds with captions, of all splits: the probe is trained on them."""
     return [item for item in read_corpus(corpus, None, ("sound",)) if item.text]
 
 

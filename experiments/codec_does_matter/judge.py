@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: Say) -> None:
-    """Word errors, similarity to the prompt's voice, and DNSMOS. UTMOS needs a download, and is left to who has one."""
+    """WER, speaker similarity to the prompt, and DNSMOS. (UTMOS needs a download.)"""
     made = comparison.out / "made"
     folders = [made / "original"] + [
         comparison.made(codec, what, seed)
@@ -48,7 +48,7 @@ def judge_spoken(comparison: Comparison, folder: Path, count: int, asr: str, say
     chosen = {utterance.name: utterance for utterance in utterances(comparison.speech, count)}
     judged = {row["name"] for row in read_rows(journal)}
     missing = [name for name in sorted(chosen) if name not in judged and (folder / f"{name}.wav").exists()]
-    say(f"{folder.name}: {len(missing)} clips to judge")
+    say(f"{folder.name}: {len(missing)} clips to score")
     if not missing:
         return
     recogniser, speaker, dnsmos = Recogniser(asr), Speaker(), Dnsmos()
@@ -57,14 +57,14 @@ def judge_spoken(comparison: Comparison, folder: Path, count: int, asr: str, say
         wav = audio.read(folder / f"{name}.wav", 16_000)[0][0]
         row: dict[str, Any] = {"name": name}
         try:
-            heard = recogniser.transcribe(wav, "en")
+            transcript = recogniser.transcribe(wav, "en")
             prompt = read_item(utterance.prompt, 16_000)
             row |= {"speaker": float(speaker.embed(prompt) @ speaker.embed(wav))}
             row |= {"dnsmos": dnsmos(wav, wav)["dnsmos"]}
         except MetricError:  # silence: nothing was said, so every word is lost, and nothing is there to rate
-            heard = ""
-        found = errors(utterance.text, heard, "en")
-        append(journal, row | {"heard": heard, "word_errors": found.word_errors, "words": found.words})
+            transcript = ""
+        found = errors(utterance.text, transcript, "en")
+        append(journal, row | {"transcript": transcript, "word_errors": found.word_errors, "words": found.words})
 
 
 def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:
@@ -73,23 +73,23 @@ def embed_folder(folder: Path, embedder: Embedder) -> dict[str, Embedding]:
 
 
 def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say) -> None:
-    """How near each continuation is to what really followed, by the first embedder; Fréchet distance by each.
+    """Similarity of each continuation to the true one, by the first embedder; Fréchet distance by each.
 
     Raises:
         ValueError: not all of the audio is there.
     """
     made = comparison.out / "made"
-    heard = [embed_folder(made / "music-original", embedder) for embedder in embedders]
+    originals = [embed_folder(made / "music-original", embedder) for embedder in embedders]
     kinds = {
         comparison.made(codec, what, seed)
         for what in (*MUSIC_RESYNTHESIS, *MODELS["music"])
         for seed in (comparison.seeds if what in MODELS["music"] else (0,))
         for codec in comparison.codecs
     }
-    names = sorted(heard[0])
+    names = sorted(originals[0])
     if not names:
         raise ValueError(f"{made / 'music-original'} is empty; run the step `make` first")
-    real = [np.stack([of[name] for name in names]) for of in heard]
+    real = [np.stack([of[name] for name in names]) for of in originals]
     others = np.mean([nearness(real[0], np.roll(real[0], away, axis=0)) for away in range(1, len(names))], axis=0)
     write(comparison.scores / "music" / "any other.json", {"clips": _by_name(names, others), "frechet": {}})
     for folder in sorted(kinds):
@@ -105,7 +105,7 @@ def judge_music(comparison: Comparison, embedders: Sequence[Embedder], say: Say)
 
 
 def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: int, say: Say) -> None:
-    """Whether a probe that learnt from real sounds hears the class that was asked for, by the first embedder; Fréchet
+    """Whether a probe trained on real sounds finds the captioned class, by the first embedder; Fréchet
     distance by each.
 
     Raises:
@@ -115,7 +115,7 @@ def judge_sounds(comparison: Comparison, embedders: Sequence[Embedder], least: i
     real = [{word: np.stack(list(_embed(items, e))) for word, items in classes.items()} for e in embedders]
     names = sound_names(classes)
     ceiling, probe = cross_validate(real[0]), Probe(real[0])
-    say(f"the probe hears {len(classes)} classes, on real sounds {100 * ceiling:.1f} % of them right")
+    say(f"probe: {len(classes)} classes, accuracy on real sounds {100 * ceiling:.1f} %")
     for seed in comparison.seeds:
         for codec in comparison.codecs:
             folder = comparison.made(codec, "sound", seed)

@@ -1,7 +1,7 @@
 """More speech than a codec needs, because a language model needs hours: every voice says every sentence of open-audio.
 
 The voices are those of `recipes/open_audio` that speak many times faster than real time. Sentences keep the split that
-they have there, by their hash, so what no codec heard no language model hears.
+they have there, by their hash, so what is held out for the codecs is held out for the language models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VOICES = ("flite-slt", "flite-rms", "flite-awb", "piper-joe")
 HELD_OUT_VOICE = "flite-awb"
-"""Says held-out sentences only, so that no language model is trained on it."""
+"""The unseen speaker: held-out sentences only, so no language model is trained on it."""
 
 
 def lines(spoken: list[str], hours: float, voices: tuple[str, ...] = VOICES) -> list[Line]:

@@ -1,4 +1,4 @@
-"""Tables of speech: word errors, similarity of voices, DNSMOS."""
+"""Tables of speech: WER, speaker similarity, DNSMOS."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from experiments.codec_does_matter.more_speech import HELD_OUT_VOICE
 from xcodec.evaluate.summary import estimate, permutation_test
 
 PAPER = {"acoustic": ("22.32", "7.70"), "semantic": ("5.27 / 4.83", "4.07 / 3.26")}
-"""Word error rates of the paper, in percent: first stage, both stages; semantic teachers HuBERT / WavLM."""
+"""Word error rates of the paper, in percent: AR, AR + NAR; semantic teachers HuBERT / WavLM."""
 
 
 def speech(comparison: Comparison) -> Iterator[str]:
-    """Every kind of audio, and the differences between the codecs. What has not been judged is left out."""
+    """Every kind of audio, and the differences between the codecs. What has not been scored is left out."""
     folder = comparison.scores / "speech"
     if not folder.exists():
         return
-    yield "| audio | WER % [95 %] | capped | learnt voices | new voice | speaker similarity | DNSMOS | utterances |"
+    yield "| audio | WER % [95 %] | capped | seen speakers | unseen speaker | similarity | DNSMOS | utterances |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = {"original": ["original"]}
     for what, own in SPEECH_KINDS.items():
@@ -36,9 +36,9 @@ def speech(comparison: Comparison) -> Iterator[str]:
         rows, capped = _pooled(journals), _pooled([[_capped(row) for row in rows] for rows in journals])
         if rows:
             of_voice = [[row for row in rows if (HELD_OUT_VOICE in row["name"]) == new] for new in (False, True)]
-            wer, at_most, known, new = (_word_error_rate(some) for some in (rows, capped, *of_voice))
+            wer, at_most, seen, unseen = (_word_error_rate(some) for some in (rows, capped, *of_voice))
             similarity, mos = (_rating(rows, key) for key in ("speaker", "dnsmos"))
-            yield f"| {kind} | {wer} | {at_most} | {known} | {new} | {similarity} | {mos} | {len(rows)} |"
+            yield f"| {kind} | {wer} | {at_most} | {seen} | {unseen} | {similarity} | {mos} | {len(rows)} |"
     yield from _differences(comparison, folder)
     (acoustic_ar, acoustic_both), (semantic_ar, semantic_both) = PAPER["acoustic"], PAPER["semantic"]
     yield f"\nThe paper's WER %: acoustic codec {acoustic_ar} (AR), {acoustic_both} (AR + NAR);"
@@ -51,7 +51,7 @@ def _interval(numerators: list[float], denominators: list[float] | None = None, 
 
 
 def _pooled(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row per utterance that every seed has said: words and errors of all seeds together, means of the rest.
+    """One row per utterance that every seed has: words and errors summed over seeds, means of the rest.
 
     Two seeds saying one sentence are no two sentences: resampled are utterances, each with all that was made of it.
     """
@@ -67,8 +67,8 @@ def _pooled(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _capped(row: dict[str, Any]) -> dict[str, Any]:
-    """With no more errors than words: Whisper, given speech that it does not understand, may repeat itself for long,
-    and one such utterance outweighs dozens."""
+    """Errors capped at the number of words: Whisper may repeat itself on unintelligible speech, and one such utterance
+    outweighs dozens."""
     return row | {"word_errors": min(row["word_errors"], row["words"])}
 
 
@@ -79,7 +79,7 @@ def _word_error_rate(rows: list[dict[str, Any]]) -> str:
 
 
 def _rating(rows: list[dict[str, Any]], key: str) -> str:
-    """Mean of what was rated; silence was not."""
+    """Mean of the ratings; silence has none."""
     found = [row[key] for row in rows if key in row]
     return _interval(found) if found else ""
 
@@ -92,19 +92,19 @@ def _differences(comparison: Comparison, folder: Path) -> Iterator[str]:
         journals = [
             [read_rows(folder / f"{codec.name}-{what}-{seed}.jsonl") for seed in seeds] for codec in comparison.codecs
         ]
-        # A seed that only one of the two has been heard with compares nothing.
-        heard = [seed for seed in range(len(seeds)) if all(journal[seed] for journal in journals)]
-        if not heard:
+        # A seed that was scored for only one of the two allows no comparison.
+        scored = [seed for seed in range(len(seeds)) if all(journal[seed] for journal in journals)]
+        if not scored:
             continue
-        of_both = [[journal[seed] for seed in heard] for journal in journals]
+        of_both = [[journal[seed] for seed in scored] for journal in journals]
         plain = _difference([_pooled(of_one) for of_one in of_both])
         capped = _difference([_pooled([[_capped(row) for row in rows] for rows in of_one]) for of_one in of_both])
         if plain and capped:
-            yield f"| {what} | {plain[0]} | {capped[0]} | {plain[1]} | {len(heard)} |"
+            yield f"| {what} | {plain[0]} | {capped[0]} | {plain[1]} | {len(scored)} |"
 
 
 def _difference(codecs: list[list[dict[str, Any]]]) -> tuple[str, int] | None:
-    """Of two word error rates, and how likely chance alone makes as much of it; on how many utterances."""
+    """Difference of two WERs with the p-value of a permutation test; the number of utterances."""
     rows = [{row["name"]: row for row in of_one} for of_one in codecs]
     shared = sorted(rows[0].keys() & rows[1].keys())
     if not shared:

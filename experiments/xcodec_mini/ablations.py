@@ -55,7 +55,7 @@ ALL_ALIKE = (
     f"quantize_from={30 * TICKS // 100}",
     "model.quantizer.kmeans_iterations=4",  # more would take a quarter of a short run
     *(f"{key}={NEVER}" for key in ("log_every", "validate_every", "checkpoint_every")),
-    "tensorboard=false",
+    "trackers=[]",
     "data.workers=0",  # reading counts too
     "threads=1",
 )

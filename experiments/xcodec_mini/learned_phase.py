@@ -26,8 +26,8 @@ from xcodec.codec.spectrogram import Spectrogram
 from xcodec.codec.vocoder import Vocoder
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops
 from xcodec.train.config import LossWeights, SpectraConfig
-from xcodec.train.losses import (
-    ReconstructionLosses,
+from xcodec.train.losses import ReconstructionLosses
+from xcodec.train.vocoder_losses import (
     consistency_distance,
     log_amplitude_distance,
     phase_distance,
@@ -88,9 +88,7 @@ def train(
     spectrogram = Spectrogram(WINDOW_HOP)
     network = Vocoder(config, spectrogram, mel_bands(100, spectrogram.bins, RATE), per_frame, RATE)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, betas=(0.8, 0.99))
-    mel = ReconstructionLosses(
-        LossWeights(mel=1, stft=0, subband_stft=0), SpectraConfig(resolutions=RESOLUTIONS, complex_fft=()), RATE
-    )
+    mel = ReconstructionLosses(LossWeights(mel=1, stft=0, subband_stft=0), SpectraConfig(resolutions=RESOLUTIONS), RATE)
 
     def report(step: int, losses: dict[str, float]) -> None:
         result = {"candidate": name, "step": step, "minutes": round((time.process_time() - begin) / 60, 1)}

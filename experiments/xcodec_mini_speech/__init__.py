@@ -1,1 +1,1 @@
-"""The voice inside the package: how it was trained, and the word errors it makes."""
+"""The text-to-speech model inside the package: how it was trained, and its WER."""

@@ -1,12 +1,12 @@
-"""How much of what a text-to-speech model says is understood: word errors on held-out sentences.
+"""Intelligibility of a text-to-speech model: WER on held-out sentences.
 
-Beside it, what is understood of recordings of the same sentences, as they are and through the codec.
+The toplines are recordings of the same sentences, and their resynthesis by the codec.
 
-python -m experiments.xcodec_mini_speech.measure [MODEL] [--count 100] [--out FOLDER]
+    python -m experiments.xcodec_mini_speech.measure [MODEL] [--count 100] [--out FOLDER]
 
-The sentences and voices are those of `experiments/codec_does_matter`, fixed by hash: no model heard the sentences,
-nor the voice `flite-awb`. Every sentence is said in the voice of three seconds of another clip. It goes on where it
-was stopped; for another model, name another folder with `--out`.
+Sentences and speakers are those of `experiments/codec_does_matter`, fixed by hash: no model was trained on the
+sentences, nor on the speaker `flite-awb`. The prompt is three seconds of another clip. An interrupted run resumes; for
+another model, name another folder with `--out`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def interval(wrong: np.ndarray, words: np.ndarray) -> str:
 
 
 def main() -> None:
-    """Say, recognise, count; print a table."""
+    """Synthesise, transcribe, count errors; print a table."""
     parser = argparse.ArgumentParser(description="Word errors of a text-to-speech model on held-out sentences.")
     parser.add_argument("model", nargs="?", type=Path, help="folder with ar and nar; default: the one in the package")
     parser.add_argument("--speech", type=Path, default=Path("data/lm-speech/manifest.jsonl"))
@@ -79,15 +79,16 @@ def main() -> None:
         through = decode(speaker.codec, encode(speaker.codec, recorded))
         row = {"name": utterance.name, "voice": utterance.real.speaker, "text": utterance.text}
         for kind, sound in zip(KINDS, (recorded, through, wav), strict=True):
-            heard = recogniser.transcribe(audio.resample(sound[None], rate, 16_000)[0], "en")
-            found = errors(utterance.text, heard, "en")
-            row |= {f"{kind}_heard": heard, f"{kind}_errors": found.word_errors, "words": found.words}
+            transcript = recogniser.transcribe(audio.resample(sound[None], rate, 16_000)[0], "en")
+            found = errors(utterance.text, transcript, "en")
+            row |= {f"{kind}_transcript": transcript, f"{kind}_errors": found.word_errors, "words": found.words}
         append(journal, row | {"seconds": len(wav) / rate, "took": took})
     names = {utterance.name for utterance in chosen}
     rows = [row for row in read_rows(journal) if row["name"] in names]
-    print("| voice | utterances | recorded, WER % [95 %] | through the codec | said |\n|---|---|---|---|---|")
-    groups = {"learnt": [row for row in rows if row["voice"] != HELD_OUT_VOICE]}
-    groups["new"] = [row for row in rows if row["voice"] == HELD_OUT_VOICE]
+    print("| speakers | utterances | recordings, WER % [95 %] | resynthesis by the codec | text-to-speech |")
+    print("|---|---|---|---|---|")
+    groups = {"seen": [row for row in rows if row["voice"] != HELD_OUT_VOICE]}
+    groups["unseen"] = [row for row in rows if row["voice"] == HELD_OUT_VOICE]
     for name, own in (groups | {"all": rows}).items():
         if own:
             words = np.array([row["words"] for row in own])

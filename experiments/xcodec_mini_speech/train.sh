@@ -1,6 +1,6 @@
 #!/bin/sh
-# The second stage of xcodec-mini-speech, from that of the comparison on, and what is put into the package: run it from
-# the checkout. The first stage is the comparison's.
+# Trains the NAR model of xcodec-mini-speech further, from the comparison's, and converts what is put into the package. The AR
+# model is the comparison's. Run it from the checkout.
 set -e
 compared=runs/codec-does-matter
 own=runs/xcodec-mini-speech

@@ -1,9 +1,9 @@
-"""The clips of the report: so many of each domain, the sources of a domain in turn, each evenly spaced.
+"""The report's clips: a number of each domain, taking the sources of a domain in turn, each evenly spaced.
 
     python -m recipes.evaluation.choose data/open-audio-eval/manifest.jsonl --speech 24 --music 8 --sound 8
 
-Speech is English with known words (the Spanish transcripts lack their accents, so every accent that a recogniser hears
-would be an error) and lasts 2 to 6 s: most recordings are single words, with which a recogniser is at a loss.
+Speech is English with known words (the Spanish transcripts lack their accents, so every accent in the ASR output would
+be an error) and lasts 2 to 6 s: most recordings are single words, too little context for ASR.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SHORTEST, LONGEST = 2.0, 6.0
 
 
 def spaced(rows: list[Any], most: int) -> list[Any]:
-    """At most so many, evenly spaced."""
+    """At most ``most`` of them, evenly spaced."""
     count = min(most, len(rows))
     return [rows[index * len(rows) // count] for index in range(count)]
 
 
 def in_turn(rows: list[Any], most: int) -> list[Any]:
-    """At most so many, of each source as many as of others while it has them; the first are of different sources."""
+    """At most ``most``, balanced over sources as far as they have enough, in turn."""
     by_source = {row["source"]: [each for each in rows if each["source"] == row["source"]] for row in rows}
     counts = dict.fromkeys(by_source, 0)
     while sum(counts.values()) < min(most, len(rows)):

@@ -1,9 +1,9 @@
-"""English speech to measure tokens on: recordings with transcripts, and their sentences said by other voices.
+"""English speech to measure tokens on: recordings with transcripts, and their sentences synthesised in other voices.
 
     python -m recipes.evaluation.english data/open-audio-eval/manifest.jsonl out/english --sentences 14
 
-ABX across speakers, and a probe for speakers, want several voices that say the same; the only English recordings that
-no model was trained on are nearly all of one. So synthetic voices say the first speaker's sentences too. Of these,
+ABX across speakers and a speaker probe need several speakers of the same sentences; the only English recordings that
+no model was trained on are nearly all by one. So synthetic voices read the first speaker's sentences too. Of these,
 flite's kal16 and the Kokoro ones are in no training corpus of this project unless it was made with `--kokoro-hours`;
 Piper's joe and flite's slt are, with other sentences. A voice that is not installed is named, and left out.
 """
@@ -35,7 +35,7 @@ VOICES: dict[str, Callable[[], voices.Voice]] = {
 
 
 def recordings(manifest: Path, sentences: int) -> list[dict[str, Any]]:
-    """Of each speaker, at most so many; who has most comes first."""
+    """At most ``sentences`` of each speaker, the one with most recordings first."""
     rows = spoken(read(manifest))
     by_speaker = {row["speaker"]: [each for each in rows if each["speaker"] == row["speaker"]] for row in rows}
     ordered = sorted(by_speaker.values(), key=len, reverse=True)
@@ -43,7 +43,7 @@ def recordings(manifest: Path, sentences: int) -> list[dict[str, Any]]:
 
 
 def say(row: dict[str, Any], speaker: str, voice: voices.Voice, path: Path) -> dict[str, Any]:
-    """The row of the same sentence by another voice; what has been said is not said again."""
+    """The row of the same sentence in another voice, synthesised unless it is there."""
     if not path.exists():
         samples, rate = voice(row["text"])
         audio.write(path, audio.resample(samples[None], rate, RATE), RATE)

@@ -1,11 +1,11 @@
 #!/bin/sh
 # The report in docs/evaluation, from nothing: recordings of open-audio that no model may be trained on, two codecs at
-# three bandwidths, four anchors and the original. Run it again, and it goes on where it stopped.
+# three bandwidths, four anchors and the original. An interrupted run continues when it is run again.
 #
 #   recipes/evaluation/report.sh [CLIPS OF SPEECH [CLIPS OF MUSIC AND OF SOUND [SENTENCES PER VOICE]]]     48, 8, 14
 #
 # BIN is where python and xcodec are, ACOUSTIC the folder of xcodec-mini's acoustic twin; without it, the twin is left
-# out. JOBS is how many clips are at work at a time. About 20 minutes on one idle core; most of it is Whisper and ABX.
+# out. JOBS is the number of processes. About 20 minutes on one idle core; most of it is Whisper and ABX.
 set -eu
 cd "$(dirname "$0")/../.."
 speech=${1:-48}
@@ -30,7 +30,7 @@ fi
     -c opus@6 -c opus@9 -c opus@12 -c codec2@3.2 \
     --longest 6 --keep 3 --asr data/asr/whisper-base --jobs "${JOBS:-2}" --out "$out"
 
-# Phones want transcripts, and comparisons across speakers several voices: English speech, recorded and synthetic.
+# Phones need transcripts, and ABX across speakers several speakers: English speech, recorded and synthetic.
 "$bin/python" -m recipes.evaluation.english "$recordings" "$out/english" --sentences "$sentences"
 set -- -c xcodec-mini@4
 if [ -d "$acoustic" ]; then
@@ -38,7 +38,7 @@ if [ -d "$acoustic" ]; then
 fi
 "$bin/xcodec" evaluate semantic "$out/english" "$@" --out "$out"
 
-# The music of Drascula may be measured by anyone, but not be published in a repository like this; of speech, one source is
-# enough to hear.
+# The licence of the music of Drascula allows measuring it, but not publishing it in a repository like this; of speech, audio of
+# one source is enough.
 "$bin/xcodec" evaluate report "$out" --clips 1 --mute drascula-music --mute pocketsphinx-testdata \
     --title "xcodec-mini, its acoustic twin, Opus and Codec 2" --out docs/evaluation/report.html

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -232,7 +234,7 @@ def test_a_part_is_reached_without_decoding_the_rest(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", signal, 16_000, subtype="FLOAT")
     part, _ = audio.read(tmp_path / "clip.wav", start=50_000, samples=10_000)
     assert part.shape == (1, 10_000)
-    assert audio.info(tmp_path / "clip.wav", believe=True).samples == 200_000
+    assert audio.stated_seconds(tmp_path / "clip.wav") == 12.5
 
 
 @pytest.mark.parametrize("mono", [True, False])
@@ -297,3 +299,71 @@ def test_find_audio(tmp_path: Path) -> None:
     assert audio.find_audio(tmp_path / ".cache") == [tmp_path / ".cache/d.wav"]
     with pytest.raises(FileNotFoundError):
         audio.find_audio(tmp_path / "nowhere")
+
+
+def test_links_to_folders_are_entered_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.wav").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "in")
+    assert audio.find_audio(tmp_path / "in") == [tmp_path / "in" / "linked" / "a.wav"]
+
+
+def encoded(track: av.AudioStream, signal: NDArray[np.float32], sample_rate: int) -> list[av.Packet]:
+    """All packets of a track; a container wants every track encoded before the first packet is written."""
+    layout = "mono" if len(signal) == 1 else "stereo"
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(signal), format="fltp", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
+    return [*track.encode(frame), *track.encode(None)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "aac"), (".mov", "pcm_s16le"), (".mkv", "flac"), (".webm", "libopus")]
+)
+def test_audio_of_videos(tmp_path: Path, tone: Tone, suffix: str, codec: str) -> None:
+    path, signal = tmp_path / f"film{suffix}", tone(1.0, 48_000, 2)
+    with av.open(path, "w") as container:
+        video = container.add_stream("libvpx" if suffix == ".webm" else "mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream(codec, rate=48_000, layout="stereo")
+        images = [packet for _ in range(25) for packet in video.encode(av.VideoFrame(64, 64, "yuv420p"))]
+        container.mux([*images, *video.encode(None), *encoded(sound, signal, 48_000)])
+    assert audio.find_audio(tmp_path) == [path]
+    decoded, _ = audio.read(path, mono=False)
+    assert decoded.shape == signal.shape
+    assert audio.info(path).samples == 48_000
+    assert signal_to_noise(signal[:, 4_000:-4_000], decoded[:, 4_000:-4_000]) > 9
+
+
+def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(path, "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        container.mux([*video.encode(av.VideoFrame(64, 64, "yuv420p")), *video.encode(None)])
+    with pytest.raises(audio.AudioError, match="holds no audio track"):
+        audio.read(path)
+
+
+def test_of_several_tracks_the_first_is_read_with_a_warning(tmp_path: Path, tone: Tone) -> None:
+    path, signals = tmp_path / "film.mkv", [tone(1.0, 16_000), -tone(0.5, 16_000)]
+    with av.open(path, "w") as container:
+        tracks = [container.add_stream("flac", rate=16_000, layout="mono") for _ in signals]
+        tracks[1].metadata["language"] = "fre"
+        made = [encoded(track, signal, 16_000) for track, signal in zip(tracks, signals, strict=True)]
+        container.mux([packet for packets in made for packet in packets])
+    with pytest.warns(UserWarning, match=r"of its 2 audio tracks \(0: und flac, 1: fre flac\), the first is read"):
+        assert audio.read(path)[0].shape == (1, 16_000)
+    assert audio.info(path, track=1).samples == 8_000
+    assert np.abs(audio.read(path, track=1)[0] - signals[1]).max() < 2**-14
+    for track in (2, -1):
+        with pytest.raises(audio.AudioError, match=f"has no audio track {track}; it has 0: und"):
+            audio.read(path, track=track)
+
+
+def test_many_channels(tmp_path: Path) -> None:
+    signal = np.random.default_rng(0).uniform(-0.5, 0.5, (500, 24)).astype(np.float32)
+    for kind in ("WAV", "W64"):  # by libsndfile, by FFmpeg
+        soundfile.write(tmp_path / "clip", signal, 16_000, format=kind, subtype="FLOAT")
+        assert np.array_equal(audio.read(tmp_path / "clip", mono=False)[0], signal.T)

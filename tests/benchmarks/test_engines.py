@@ -13,10 +13,11 @@ from benchmarks.engines.agreement import agreement, look_aheads, windows
 from benchmarks.engines.codecs import Candidate, candidates
 from benchmarks.engines.measure import Condition, conditions, flops_per_second, noise, timings
 from tests.conftest import tiny_codec
-from xcodec import XCodec
+from xcodec import Codec, XCodec
 
 
-def candidate(name: str, codec: XCodec) -> Candidate:
+def candidate(name: str, model: XCodec) -> Candidate:
+    codec = Codec(model)
     return Candidate(name, codec.sample_rate, codec.encode, codec.decode, codec)
 
 
@@ -76,12 +77,12 @@ def test_look_ahead_costs_codes() -> None:
 
 
 def test_windows_cost_codes() -> None:
-    codec = tiny_codec(teacher="whisper")
+    codec = Codec(tiny_codec(teacher="whisper"))
     found = windows(codec, [noise(16_000, 5.0)], [(20.0, 0.0), (1.0, 0.0)])
     assert found[0].equal_codes == [1.0] * 4
     assert sum(found[1].equal_codes) < 4.0
-    assert codec.teacher is not None
-    assert codec.teacher.config.window == 4.0
+    assert codec.network.teacher is not None
+    assert codec.network.teacher.config.window == 4.0
 
 
 def test_a_run_writes_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

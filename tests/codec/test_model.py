@@ -81,7 +81,7 @@ def test_a_24_khz_25_hz_codec_trains_and_round_trips(acoustic: str) -> None:
         "hubert",
         sample_rate=24000,
         strides=(8, 5, 4, 6),
-        quantizer=QuantizerConfig(codebooks=3, codebook_size=32, width=24, code_width=4),
+        quantizer=QuantizerConfig(codebooks=3, codebook_size=32, width=24),
         bandwidth_codebooks=(1, 3),
     )
     torch.manual_seed(0)

@@ -147,18 +147,6 @@ def test_clips_use_as_many_levels_as_they_are_told() -> None:
         )
 
 
-def test_factorised_codes_train_their_projections() -> None:
-    rvq = quantizer(code_width=3)
-    rvq.train()
-    assert rvq.levels[0].codebook.vectors.shape == (16, 3)
-    quantized = rvq(torch.randn(2, 8, 30), all_levels(2))
-    quantized.values.square().sum().backward()
-    level = rvq.levels[0]
-    assert level.project_in.weight.grad.abs().sum() > 0
-    assert level.project_out.weight.grad.abs().sum() > 0
-    assert not any("codebook" in name for name, _ in rvq.named_parameters())
-
-
 def test_training_is_repeatable_whatever_the_global_generator_does() -> None:
     runs = []
     for disturbance in (1, 2):

@@ -14,7 +14,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops, ShardedSteps, crop_loader
 from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
-from xcodec.train.init import RecurringCrops
+from xcodec.train.init import RepeatedCrops
 
 RATE = 8000
 CONFIG = CropConfig(seconds=0.25, sample_rate=RATE)
@@ -210,7 +210,7 @@ def test_recurring_crops_are_those_of_the_plain_stream(tmp_path: Path) -> None:
         write_clip(tmp_path / f"{number}.wav", 0.1)
     corpora = [CorpusConfig(str(tmp_path), default_domain="sound")]
     plain = RandomCrops.from_config(corpora, CONFIG, seed=0)
-    ring = RecurringCrops.among(4, corpora, CONFIG, seed=0)
+    ring = RepeatedCrops.among(4, corpora, CONFIG, seed=0)
     for index in range(9):
         assert torch.equal(ring[index].audio, plain[index % 4].audio)
         assert ring[index].domain == "sound"

@@ -24,9 +24,14 @@ from .conftest import snr
 ENGINES = get_args(Engine)
 
 
-@pytest.fixture(scope="module", params=["dac-hubert", "dac-wavlm", "spectral-whisper"])
+@pytest.fixture(scope="module", params=["dac-wavlm", "spectral-whisper"])
 def model(request: pytest.FixtureRequest) -> XCodec:
     return tiny_codec(*request.param.split("-"))
+
+
+@pytest.fixture
+def wav() -> Tensor:
+    return 0.3 * torch.randn(1, 1, 7_000, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(params=ENGINES)
@@ -42,8 +47,10 @@ def test_it_has_what_the_model_has(codec: Codec, model: XCodec, wav: Tensor) -> 
     for name in ("sample_rate", "hop_length", "frame_rate", "bandwidths", "codebook_size", "device", "config"):
         assert getattr(codec, name) == getattr(model, name)
     assert codec.fingerprint == model.fingerprint
-    torch.testing.assert_close(codec.latents(wav).values, model.latents(wav).values, rtol=0.05, atol=0.05)
-    assert codec.encode(wav, bandwidth=0.6, lengths=[9_999]).shape == (1, 2, 75)
+    torch.testing.assert_close(
+        codec.latents(wav[..., :6_400]).values, model.latents(wav[..., :6_400]).values, rtol=0.05, atol=0.05
+    )
+    assert codec.encode(wav, bandwidth=0.6, lengths=[4_999]).shape == (1, 2, 22)
     assert repr(codec) == f"<xcodec.Codec {model.config.name}, engine {codec.engine}, on cpu>"
 
 
@@ -51,7 +58,7 @@ def test_loading(tmp_path: Path, wav: Tensor) -> None:
     model = tiny_codec(acoustic="dac")
     model.save_pretrained(tmp_path / "model")
     assert torch.equal(xcodec.load(tmp_path / "model").encode(wav), model.encode(wav))
-    assert xcodec.load(tmp_path / "model", engine="fast").encode(wav).shape == (1, 4, 75)
+    assert xcodec.load(tmp_path / "model", engine="fast").encode(wav).shape == (1, 4, 22)
     assert type(XCodec.from_pretrained(tmp_path / "model")) is XCodec
     with pytest.raises(ValueError, match="'exact' or 'fast'"):
         xcodec.load(tmp_path / "model", engine="warp")  # type: ignore[arg-type]
@@ -84,7 +91,7 @@ def load_state(model: XCodec, assign: bool = False) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_new_weights_are_noticed(wide_codec: XCodec, change: Callable[[XCodec], object], engine: Engine) -> None:
     codec = Codec(wide_codec, engine)
-    codes = torch.randint(64, (1, 4, 50))
+    codes = torch.randint(64, (1, 4, 5))
     before, fingerprint = codec.decode(codes), codec.fingerprint
     change(wide_codec)
     after = codec.decode(codes)
@@ -193,7 +200,7 @@ def surroundings_now() -> list[object]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("surroundings", ["nothing", "inference_mode", "autocast bfloat16", "default bfloat16"])
+@pytest.mark.parametrize("surroundings", ["inference_mode", "default bfloat16"])
 def test_and_what_surrounds_a_call_stays_as_it_was(wav: Tensor, engine: Engine, surroundings: str) -> None:
     autotune_anew()
     with SURROUNDINGS[surroundings]():
@@ -226,7 +233,7 @@ def test_codes_and_audio_can_be_trained_on(codec: Codec, wav: Tensor) -> None:
 
 
 def test_audio_of_every_kind_is_taken(codec: Codec, wav: Tensor) -> None:
-    samples = wav[0, 0, :3_200].bfloat16().float()  # values that every type below can hold
+    samples = wav[0, 0, :320].bfloat16().float()  # values that every type below can hold
     expected = codec.encode(samples)
     array = samples.numpy()
     strided = np.stack([array, array], axis=1)[:, 0]

@@ -76,7 +76,7 @@ def random_items(count: int, seed: int, distance: FrameDistance, contexts: bool)
 def test_abx_is_what_all_triples_say(distance: FrameDistance, across: bool, contexts: bool) -> None:
     items = random_items(24, 3, distance, contexts)
     expected, triples = slow_abx(items, across, distance)
-    found = abx(items, across, distance, most=100)
+    found = abx(items, across, distance, max_items=100)
     assert found.triples == triples > 50
     assert found.error == pytest.approx(expected, abs=1e-3)
     assert 0 < found.error < 100
@@ -121,7 +121,7 @@ def test_speakers_farther_apart_than_phones_are_confused_across_only() -> None:
 
 
 def test_of_one_phone_only_so_many_are_used() -> None:
-    found = abx(items_of(a=0.0, b=1.0), False, "euclidean", most=3)
+    found = abx(items_of(a=0.0, b=1.0), False, "euclidean", max_items=3)
     assert found.triples == 2 * 2 * 3 * 2 * 3  # speakers, directions, X, A but X, B
     assert found.pairs == 1
 
@@ -145,7 +145,7 @@ def test_many_triples_take_seconds() -> None:
         for _ in range(20)
     ]
     start = time.process_time()
-    found = abx(items, False, "cosine", most=20)
+    found = abx(items, False, "cosine", max_items=20)
     spent = time.process_time() - start
     assert found.triples == 5 * 4 * 20 * 19 * 20
     assert found.triples / spent * 60 > 100_000

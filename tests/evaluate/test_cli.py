@@ -32,6 +32,18 @@ def test_from_a_clip_to_a_report(clip: Path, tmp_path: Path) -> None:
     assert page.read_text().count("<audio") == 3
 
 
+def test_metrics_may_be_repeated_and_listed(clip: Path, tmp_path: Path) -> None:
+    named = ("--metrics", "log_mel", "--metrics", "stft,si_sdr", "--metrics", "stft")
+    done = xcodec("evaluate", "reconstruction", clip, "-c", "original", *named, "--no-cost", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    # What has no value is counted and said: the original is a perfect copy of itself.
+    assert done.stderr == (
+        "si_sdr is undefined 1 times: the decoded signal is the original itself, whose SI-SDR is infinite\n"
+    )
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["measures"]) == ["si_sdr", "log_mel", "stft"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -17,9 +18,9 @@ from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.codecs import open_codecs
-from xcodec.evaluate.journal import read_lines
-from xcodec.evaluate.metrics import Signal
-from xcodec.evaluate.reconstruction import Judge, Settings, measure, run
+from xcodec.evaluate.journal import read_lines, write_json
+from xcodec.evaluate.metrics import DEFAULT, Signal
+from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
 from xcodec.evaluate.summary import summarise
 
 QUICK = ("si_sdr", "log_mel", "stft", "pitch")
@@ -50,14 +51,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def judge(model: Path, out: Path, *codecs: str, metrics: tuple[str, ...] = QUICK) -> Judge:
-    return Judge(Settings(("original", f"{model}@all", *codecs), out, metrics, keep=1))
+def evaluator(model: Path, out: Path, *codecs: str, metrics: tuple[str, ...] = QUICK) -> Evaluator:
+    return Evaluator(Settings(("original", f"{model}@all", *codecs), out, metrics, keep=1))
 
 
 def test_clips_are_measured_once_and_a_killed_run_goes_on(corpus: Path, model: Path, tmp_path: Path) -> None:
     clips = choose([corpus], Choice())
     assert [clip.item.domain for clip in clips] == ["music"] * 2 + ["speech"] * 4
-    first = run(judge(model, tmp_path), clips)
+    first = run(evaluator(model, tmp_path), clips)
     assert next(first) == 6
     assert next(first) == 5  # one is done, and then the run is killed, in the middle of a line
     first.close()
@@ -65,21 +66,21 @@ def test_clips_are_measured_once_and_a_killed_run_goes_on(corpus: Path, model: P
     whole = lines.read_text()
     assert whole.count("\n") == 4
     lines.write_text(whole + '{"clip": "half a li')
-    assert list(run(judge(model, tmp_path), clips)) == [5, 4, 3, 2, 1, 0]
+    assert list(run(evaluator(model, tmp_path), clips)) == [5, 4, 3, 2, 1, 0]
     records = read_lines(lines)
     assert lines.read_text().startswith(whole)
     assert sorted((r["clip"], r["codec"]) for r in records) == sorted(
         (clip.name, codec) for clip in clips for codec in ("original", "tiny@0.3", "tiny@0.6", "tiny@1.2")
     )
     # Nothing is left to do; but another codec is new.
-    assert list(run(judge(model, tmp_path), clips)) == [0]
-    assert next(run(judge(model, tmp_path, "codec2@3.2"), clips)) == 6
+    assert list(run(evaluator(model, tmp_path), clips)) == [0]
+    assert next(run(evaluator(model, tmp_path, "codec2@3.2"), clips)) == 6
 
 
 def test_processes_give_the_same_as_one(corpus: Path, model: Path, tmp_path: Path) -> None:
     clips = choose([corpus], Choice(per_domain=2))
     for name, jobs in (("one", 1), ("two", 2)):
-        assert list(run(judge(model, tmp_path / name, metrics=("si_sdr", "stft")), clips, jobs))[-1] == 0
+        assert list(run(evaluator(model, tmp_path / name, metrics=("si_sdr", "stft")), clips, jobs))[-1] == 0
     one, two = (
         {(r["clip"], r["codec"]): r["scores"] for r in read_lines(tmp_path / name / "clips.jsonl")}
         for name in ("one", "two")
@@ -97,12 +98,53 @@ def test_a_clip_that_cannot_be_read_is_named_by_any_number_of_processes(
     clips = choose([tmp_path / "corpus"], Choice(per_domain=1))
     for jobs in (1, 2):
         with pytest.raises(OSError, match=r"4\.wav"):
-            list(run(judge(model, tmp_path / "out", metrics=("stft",)), clips, jobs))
+            list(run(evaluator(model, tmp_path / "out", metrics=("stft",)), clips, jobs))
+
+
+def test_a_codec_that_fails_for_a_clip_is_recorded_and_the_others_are_measured(
+    corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = choose([corpus], Choice(per_domain=1))
+    mine = evaluator(model, tmp_path, metrics=("stft", "si_sdr"))
+    broken = next(codec for codec in mine.codecs if codec.label == "tiny@0.6")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such\nkernel")
+
+    monkeypatch.setattr(type(broken), "encode", fails)
+    assert list(run(mine, clips)) == [2, 1, 0]
+    summary = summarise(tmp_path, mine.codecs, clips, mine.backends(), {})
+    reasons = summary["undefined"]["stft"]
+    assert sum(reasons.values()) == 6  # two clips, three bandwidths
+    assert all(re.search(r"tiny@.* failed: .*no such kernel", reason) for reason in reasons)
+    assert summary["codecs"][0]["domains"]["music"]["measures"]["stft"]["mean"] == 0
+    assert summary["codecs"][1]["domains"]["music"]["measures"]["stft"] == {"undefined": 1}
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_constant_signal_ends_no_evaluation(level: float, model: Path, tmp_path: Path) -> None:
+    """All metrics that need no download: what has no value is undefined, with the reason, in the file and the table."""
+    (tmp_path / "in").mkdir()
+    audio.write(tmp_path / "in" / "constant.wav", np.full(48_000, level, np.float32), 16_000)
+    clips = choose([tmp_path / "in"], Choice())
+    mine = Evaluator(Settings(("original", str(model), "opus@12"), tmp_path / "out", DEFAULT))
+    for left in ([1, 0], [0]):
+        assert list(run(mine, clips)) == left
+    record = read_lines(tmp_path / "out" / "clips.jsonl")[0]
+    measured = {measure.name for metric in mine.metrics for measure in metric.measures}
+    assert record["scores"].keys() | record["undefined"].keys() == measured
+    assert not record["scores"].keys() & record["undefined"].keys()
+    assert record["undefined"]["si_sdr"] == (
+        "the original is constant: without its mean nothing is left to compare" if level else "the original is silent"
+    )
+    summary = summarise(tmp_path / "out", mine.codecs, clips, mine.backends(), {})
+    assert sum(summary["undefined"]["si_sdr"].values()) == 3
+    write_json(tmp_path / "out" / "summary.json", summary)
 
 
 def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path, model: Path, tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    running = run(judge(model, tmp_path, metrics=("stft",)), choose([corpus], Choice()), jobs=2)
+    running = run(evaluator(model, tmp_path, metrics=("stft",)), choose([corpus], Choice()), jobs=2)
     assert [next(running), next(running)] == [6, 5]
     # From now on, no clip gets done.
     for process in set(multiprocessing.active_children()) - before:
@@ -116,14 +158,14 @@ def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path
 
 def test_other_settings_do_not_mix(corpus: Path, model: Path, tmp_path: Path) -> None:
     clips = choose([corpus], Choice(per_domain=1))
-    list(run(judge(model, tmp_path), clips))
+    list(run(evaluator(model, tmp_path), clips))
     with pytest.raises(ValueError, match="was made with another metrics"):
-        list(run(judge(model, tmp_path, metrics=("stft",)), clips))
+        list(run(evaluator(model, tmp_path, metrics=("stft",)), clips))
 
 
 def test_the_summary_is_what_the_lines_say(corpus: Path, model: Path, tmp_path: Path) -> None:
     clips = choose([corpus], Choice())
-    mine = judge(model, tmp_path)
+    mine = evaluator(model, tmp_path)
     list(run(mine, clips))
     summary = summarise(tmp_path, mine.codecs, clips, mine.backends(), {})
     json.dumps(summary, allow_nan=False)
@@ -156,7 +198,7 @@ def test_the_summary_is_what_the_lines_say(corpus: Path, model: Path, tmp_path: 
 
 
 def test_audio_of_the_first_clips_is_kept(corpus: Path, model: Path, tmp_path: Path) -> None:
-    list(run(judge(model, tmp_path), choose([corpus], Choice())))
+    list(run(evaluator(model, tmp_path), choose([corpus], Choice())))
     kept = sorted((tmp_path / "clips" / "tiny@1.2").glob("*.flac"))
     assert len(kept) == 2  # of speech and of music
     assert audio.info(kept[0]).samples == 24_000
@@ -201,6 +243,6 @@ def test_clips_are_spaced_evenly_and_long_ones_lose_their_transcript(tmp_path: P
 
 def test_a_codec_that_is_nowhere_ends_the_run_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no file or folder nothing"):
-        Judge(Settings(("nothing",), tmp_path / "out", QUICK))
+        Evaluator(Settings(("nothing",), tmp_path / "out", QUICK))
     assert not (tmp_path / "out").exists()
     assert open_codecs([]) == []

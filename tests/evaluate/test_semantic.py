@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.alignment import Aligner
 from xcodec.evaluate.clips import Choice, choose
-from xcodec.evaluate.probes import Budget
+from xcodec.evaluate.probes import Budget, Predictability
 from xcodec.evaluate.semantic import SemanticSettings, run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -88,6 +89,17 @@ def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypa
     assert list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips[:3]))[-2] == 1
     with pytest.raises(ValueError, match="was made with another language_model"):
         next(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=3)), clips))
+
+
+def test_a_measure_that_is_nan_is_missing_with_a_reason(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xcodec.evaluate.semantic.predictability", lambda *_: Predictability([math.nan], 1.0, 1))
+    tiny_codec(teacher=None).save_pretrained(tmp_path / "tiny")
+    list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path), choose([corpus], Choice())))
+    (row,) = json.loads((tmp_path / "semantic.json").read_text())["codecs"]
+    assert "language_model" not in row
+    assert "nan" in row["missing"]["language_model"]
 
 
 def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_tokens_training_and_generation_of_two_codecs_and_going_on(
         corpus, corpus, tmp_path / "out", str(tmp_path / "semantic"), str(tmp_path / "acoustic"), "0", "speech,music"
     )
     tiny = ["steps=2", "model.transformer.width=16", "model.transformer.layers=1", "model.transformer.inner=16"]
-    tiny += ["tensorboard=false", "model.text.front_end=characters"]
+    tiny += ["trackers=[]", "model.text.front_end=characters"]
     run.make_tokens(plan, 1)
     # The mini models speak eight codebooks; these codecs have four.
     run.MODELS["speech"], run.MODELS["music"] = ("speech-ar-mini", "speech-nar-mini"), ("music-mini",)
@@ -147,8 +147,8 @@ def test_tables_and_curves_are_made_of_what_was_scored(corpus: Path, tmp_path: P
         log.write_text(json.dumps({"step": 500, "valid/total": 3.2, "valid/perplexity/1": 24.5}) + "\n", "utf-8")
     run.write_report(plan)
     tables = (tmp_path / "tables.md").read_text("utf-8")
-    assert "| 25 [25, 25] | 50 [50, 50] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables, "by voice: learnt, and new"
-    assert "| 150 [150, 150] | 0.5" in tables, "in the new voice, six errors on four words"
+    assert "| 25 [25, 25] | 50 [50, 50] | 0.5 [0.5, 0.5] | 3 [3, 3] | 20 |" in tables, "seen and unseen speakers"
+    assert "| 150 [150, 150] | 0.5" in tables, "the unseen speaker: six errors on four words"
     assert "| 76.2 [" in tables, "of which four count when capped"
     assert "| voice-ar | -52.5 | 0.0" in tables
     assert "| acoustic-voice-ar, all seeds | 78.8 [" in tables

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
+from pathlib import Path
+
 LAST = "last.txt"
 """File in which a target keeps the input that it is trying."""
+
+
+_HANG_SECONDS = 60
+
+
+def about_to_try(folder: Path, what: str) -> None:
+    """Keep an input for the case that it takes the process with it, or never ends."""
+    (folder / LAST).write_text(what)
+    faulthandler.dump_traceback_later(_HANG_SECONDS, exit=True)
 
 
 def check_message(error: Exception) -> None:

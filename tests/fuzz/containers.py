@@ -20,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from tests.audio.conftest import ffmpeg_encode, make_tone
-from tests.fuzz import LAST, check_message
+from tests.fuzz import about_to_try, check_message
 from xcodec import audio
 
 # Name of a seed -> its rate, and how it is made: by libsndfile (format, subtype) or FFmpeg (encoder).
@@ -83,7 +83,7 @@ Case = tuple[str, list[Change]]
 def batch(number: int, folder: Path, outcomes: Counter[str]) -> None:
     """Try one file."""
     case = draw(Random(number))
-    (folder / LAST).write_text(repr(case))
+    about_to_try(folder, repr(case))
     outcomes[check(case, folder)] += 1
 
 

@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import LAST, check_message
+from tests.fuzz import about_to_try, check_message
 from xcodec.data.manifest import AudioItem, DataError, read_corpus
 
 _VALUES = st.one_of(
@@ -73,7 +73,7 @@ def batch(number: int, folder: Path, outcomes: Counter[str]) -> None:
     def try_them(file: tuple[str, bytes, bytes, list[bytes]]) -> None:
         name, begin, end, lines = file
         content = begin + end.join(lines)
-        (folder / LAST).write_text(f"{name} {content!r}")
+        about_to_try(folder, f"{name} {content!r}")
         (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
         outcomes[check(folder / name, len(lines))] += 1
 

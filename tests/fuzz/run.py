@@ -6,7 +6,6 @@ Each target runs in processes of its own, so that a crash or a hang is told from
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import os
 import re
 import sys
@@ -20,8 +19,6 @@ from pathlib import Path
 from subprocess import run
 
 from tests.fuzz import LAST
-
-HANG_SECONDS = 60
 
 
 def batch_of(target: str) -> Callable[[int, Path, Counter[str]], None]:
@@ -49,7 +46,6 @@ def work(target: str, seconds: float, seed: int) -> int:
         attempt = batch_of(target)
         while time.monotonic() < end:
             try:
-                faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
                 attempt(seed, folder, outcomes)
             except Exception as error:
                 outcomes["failed"] += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import LAST, check_message
+from tests.fuzz import about_to_try, check_message
 from xcodec.lm.config import TextConfig
 from xcodec.lm.text import TextError, read, symbols_of
 
@@ -35,7 +35,7 @@ def batch(number: int, folder: Path, outcomes: Counter[str]) -> None:
     )
     @given(_TEXTS, _CONFIGS)
     def try_them(text: str, config: TextConfig) -> None:
-        (folder / LAST).write_text(f"{config} {text!a}")
+        about_to_try(folder, f"{config} {text!a}")
         outcomes[check(text, config)] += 1
 
     try_them()

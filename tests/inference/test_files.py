@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from tests.conftest import tiny_codec
 from xcodec import XCodec, audio
 from xcodec.inference import files, streaming
 from xcodec.inference.files import FileCodec
+from xcodec.inference.pipes import encode_pipe
 from xcodec.tokens.xc_file import HEADER_BYTES, TokenFileError, read_tokens, write_tokens
 
 
@@ -163,3 +166,24 @@ def test_damage_deep_in_a_file_leaves_nothing(codec: XCodec, tmp_path: Path) -> 
                 tmp_path / "a.wav", tmp_path / target
             )
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_names_that_are_not_utf_8(codec: XCodec, tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / f"{os.fsdecode(b'caf' + bytes([0xE9]))}{suffix}"
+    noise(tmp_path / f"plain{suffix}", 1_000).rename(source)
+    files = FileCodec(codec)
+    assert files.encode(source, source.with_suffix(".xc")).samples == 1_000
+    assert files.decode(source.with_suffix(".xc"), source.with_suffix(".ogg")).samples == 1_000
+
+
+def test_a_saved_stream_is_decoded_like_a_file(codec: XCodec, tmp_path: Path) -> None:
+    samples, _ = audio.read(noise(tmp_path / "a.wav", 3_000))
+    with (tmp_path / "saved").open("wb") as saved:
+        encode_pipe(codec, io.BytesIO((samples * 2**15).astype("<i2").tobytes()), saved)
+    files = FileCodec(codec)
+    files.encode(tmp_path / "a.wav", tmp_path / "a.xc")
+    files.decode(tmp_path / "a.xc", tmp_path / "b.wav")
+    assert files.decode(tmp_path / "saved", tmp_path / "c.wav").samples == 3_000
+    difference = audio.read(tmp_path / "b.wav")[0] - audio.read(tmp_path / "c.wav")[0]
+    assert np.sqrt(np.mean(difference**2)) < 0.05

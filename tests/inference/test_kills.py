@@ -1,6 +1,6 @@
 """`tokenize` and `encode DIR`, ended at random moments: what is resumed is what an undisturbed run makes, and no more.
 
-The suite tries a few moments; ``python -m tests.inference.test_kills 100`` tries a hundred of each command.
+The suite tries a few moments; ``python -m tests.inference.test_kills 100 [COMMAND]`` tries a hundred.
 """
 
 from __future__ import annotations
@@ -134,10 +134,10 @@ def test_what_was_ended_at_a_random_moment_is_resumed(tmp_path: Path, command: s
 
 def main() -> None:
     """Try many moments, and say how many there were."""
-    wanted, random_moments = int(sys.argv[1]), random.Random(sys.argv[2] if len(sys.argv) > 2 else 0)
-    for command in COMMANDS:
+    wanted, random_moments = int(sys.argv[1]), random.Random(0)
+    for command in sys.argv[2:] or COMMANDS:
         with tempfile.TemporaryDirectory() as folder:
-            scene = Scene(Path(folder, "scene"), command, clips=300)
+            scene = Scene(Path(folder, "scene"), command, clips=60)
             print(f"{command}: {scene.clips} clips in {scene.seconds:.1f} s undisturbed", flush=True)
             tried: Counter[str] = Counter()
             resumed = 0

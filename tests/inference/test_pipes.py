@@ -72,6 +72,7 @@ def test_files_are_not_taken_for_samples(codec: XCodec, name: str, pipe: type[io
         ValueError, match=r"standard input is a file of \w+, but .* ffmpeg -i - -f s16le -ac 1 -ar \d+ -$"
     ):
         encode_pipe(codec, pipe(path.read_bytes()), made)
+    assert made.getvalue() == b""
 
 
 @pytest.mark.parametrize(

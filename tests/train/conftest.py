@@ -41,14 +41,13 @@ TINY: dict[str, Any] = {
     "optimizer": {"lr": 2e-3, "schedule": "constant"},
     "losses": {
         "mel": 1.0,
-        "complex": 1.0,
         "stft": 0.0,
         "subband_stft": 0.0,
         "semantic": 1.0,
         "adversarial": 0.0,
         "feature_matching": 0.0,
     },
-    "spectra": {"resolutions": [[64, 16, 8], [256, 64, 20]], "complex_fft": [64]},
+    "spectra": {"resolutions": [[64, 16, 8], [256, 64, 20]]},
     "discriminators": {
         "kinds": ["stft", "period"],
         "width": 2,
@@ -62,7 +61,7 @@ TINY: dict[str, Any] = {
     "log_every": 5,
     "validate_every": 1000,
     "checkpoint_every": 1000,
-    "tensorboard": False,
+    "trackers": [],
     "device": "cpu",
     "threads": 1,
 }

@@ -26,7 +26,7 @@ from xcodec.codec.semantic import Teacher
 from xcodec.codec.spectral import Spectrogram
 from xcodec.train.codec import CodecTrainer, run
 from xcodec.train.config import TrainConfig
-from xcodec.train.init import place_codebooks, spare_semantics
+from xcodec.train.init import init_codebooks, limit_semantic_levels
 from xcodec.train.loop import DivergedError, load_training
 from xcodec.utils.checkpoint_io import CheckpointError
 
@@ -56,10 +56,8 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
         "quantize_from=20",
         "validate_every=20",
         "optimizer.lr=5e-3",
-        "losses.waveform=1",
         "losses.stft=0.1",
         "losses.subband_stft=0.1",
-        "spectra.subband_resolutions=[[32, 8]]",
         "ema=0.9",
         # the spectral halves start as a near copy of their input; these have everything to learn
         model={**TINY["model"], "acoustic": {"kind": "dac", "width": 16, "encoder_width": 2, "decoder_width": 32}},
@@ -69,10 +67,10 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
     lines = log(config)
     training = [line for line in lines if "total" in line]
     assert training[-1]["mel"] < 0.75 * training[0]["mel"]
-    names = {"waveform", "mel", "complex", "stft", "subband_stft", "adversarial", "feature_matching"}
+    names = {"mel", "stft", "subband_stft", "adversarial", "feature_matching"}
     assert training[0].keys() >= names | {
         *("discriminator", "gradient", "audio_per_second"),
-        *("lr", "lr/encoder", "lr/discriminators"),
+        *("lr", "lr/encoder"),
     }
     assert "commitment" not in training[0]
     assert training[-1].keys() >= names | {"commitment", "usage/1", "perplexity/3"}
@@ -86,7 +84,7 @@ def test_it_learns_with_every_loss_and_reports_each_by_its_name(tiny: Tiny, corp
 
 def test_resuming_is_bit_identical_to_not_stopping(tiny: Tiny) -> None:
     """Through the placing of the codebooks, the discriminators' start, and a checkpoint between all of that."""
-    changes = (*GAN, "discriminators.start=3", "discriminators.update_every=2", "quantize_from=5", "ema=0.9")
+    changes = (*GAN, "discriminators.start=3", "quantize_from=5", "ema=0.9")
     whole = tiny(*changes, "steps=12", "checkpoint_every=4", "accumulation=2", name="whole")
     run(whole)
     for stopped_at in (4, 8):
@@ -106,7 +104,7 @@ def test_resuming_is_bit_identical_to_not_stopping(tiny: Tiny) -> None:
 def test_accumulated_passes_are_one_large_batch(tiny: Tiny) -> None:
     """Without codebooks, which by design move at every pass, and without the search for phases, which magnifies
     rounding."""
-    smooth = ("steps=4", "quantize_from=100", "losses.spectra=1", "losses.mel=0", "losses.complex=0")
+    smooth = ("steps=4", "quantize_from=100", "losses.spectra=1", "losses.mel=0")
     at_once = tiny(*smooth, "batch_size=8", name="at_once")
     in_parts = tiny(*smooth, "batch_size=4", "accumulation=2", name="in_parts")
     start = {name: value.clone() for name, value in CodecTrainer(at_once).trainable.items()}
@@ -115,13 +113,13 @@ def test_accumulated_passes_are_one_large_batch(tiny: Tiny) -> None:
     assert_same_path(final_weights(at_once), final_weights(in_parts), start)
 
 
-def test_one_codec_forward_a_step_and_discriminators_that_learn_when_told(
+def test_one_codec_forward_a_step_and_discriminators_that_start_when_told(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forwards = []
     forward = XCodec.forward
     monkeypatch.setattr(XCodec, "forward", lambda *inputs: forwards.append(1) or forward(*inputs))
-    trainer = CodecTrainer(tiny(*GAN, "steps=9", "discriminators.start=2", "discriminators.update_every=3"))
+    trainer = CodecTrainer(tiny(*GAN, "steps=5", "discriminators.start=2"))
     weights = []
 
     def watched_step(clips: torch.Tensor, codebooks: torch.Tensor) -> tuple:
@@ -134,15 +132,15 @@ def test_one_codec_forward_a_step_and_discriminators_that_learn_when_told(
     step = trainer.gan_step
     trainer.gan_step = watched_step
     trainer.train()
-    assert len(forwards) == 9
-    assert [number for number, changed in enumerate(weights) if changed] == [2, 5, 8]
+    assert len(forwards) == 5
+    assert [number for number, changed in enumerate(weights) if changed] == [2, 3, 4]
 
 
 def test_spectra_alone_are_learnt_without_making_audio(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> torch.Tensor:
         raise AssertionError("phases were searched for in a step that needs none")
 
-    config = tiny("steps=30", "losses.mel=0", "losses.complex=0", "losses.spectra=1", "optimizer.lr=1e-2")
+    config = tiny("steps=30", "losses.mel=0", "losses.spectra=1", "optimizer.lr=1e-2")
     monkeypatch.setattr(Spectrogram, "synthesise", forbidden)
     run(config)
     lines = [line for line in log(config) if "spectra" in line]
@@ -237,13 +235,12 @@ def test_later_levels_leave_the_semantic_channels_alone(tiny: Tiny, tmp_path: Pa
 
 
 def test_the_codebooks_start_near_the_latents(tiny: Tiny) -> None:
-    """Factorised codes lose little when they are switched on, because they start as principal directions."""
     changes = ("steps=40", "quantize_from=40", "model.quantizer.codebook_size=64", "kmeans_batches=6")
-    trainer = CodecTrainer(tiny(*changes, "model.quantizer.code_width=3"))
+    trainer = CodecTrainer(tiny(*changes))
     trainer.train()
     clips = next(iter(trainer.batches()), None)
     assert clips is None  # the run is over
-    trainer.place_codebooks()
+    trainer.init_codebooks()
     latents = trainer.network.eval().latents(torch.stack([trainer.crops[i].audio for i in range(4)])).values
     left = [latents - trainer.network.quantizer.decode(trainer.network.quantizer.encode(latents, k)) for k in (1, 3)]
     spread = (latents - latents.mean((0, 2), keepdim=True)).square().mean()
@@ -333,7 +330,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another_model(tiny: Tiny) -> No
 def test_discriminators_may_join_a_run_that_had_none(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     run(tiny("steps=2"))
     run(tiny("steps=5", *GAN), resume=True)
-    assert "start afresh" in "".join(capsys.readouterr())
+    assert "initialised anew" in "".join(capsys.readouterr())
     assert "adversarial" in log(tiny())[-1]
 
 
@@ -413,7 +410,6 @@ def test_the_teacher_gets_its_weights_and_keeps_them(tiny: Tiny, tmp_path: Path)
     config = tiny(
         "steps=3",
         "log_every=3",
-        "losses.semantic_cosine=1",
         model={**TINY["model"], **with_teacher(tmp_path / "teacher")},
     )
     run(config)
@@ -423,7 +419,7 @@ def test_the_teacher_gets_its_weights_and_keeps_them(tiny: Tiny, tmp_path: Path)
         taught["teacher.network.model.encoder.layers.0.attention.q_proj.weight"],
         source["encoder.layers.0.attention.q_proj.weight"],
     )
-    assert {"semantic", "semantic_cosine"} <= log(config)[-1].keys()
+    assert "semantic" in log(config)[-1]
 
 
 def test_features_of_recurring_crops_are_computed_once(
@@ -490,16 +486,27 @@ def test_tensorboard_has_curves_sound_and_pictures(tiny: Tiny, corpus: Path) -> 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = tiny(
-        "steps=4", "log_every=2", "validate_every=4", "tensorboard=true", data={"validation": [{"path": str(corpus)}]}
+        "steps=4",
+        "log_every=2",
+        "validate_every=4",
+        "trackers=[tensorboard]",
+        data={"validation": [{"path": str(corpus)}]},
     )
     run(config)
-    events = EventAccumulator(str(config.folder / "tensorboard"))
+    events = EventAccumulator(str(config.folder / "tensorboard" / config.name))
     events.Reload()
     tags = events.Tags()
     assert {"mel", "lr", "usage/1", "perplexity/3", "valid-3/mel"} <= set(tags["scalars"])
     assert {"example-0/original", "example-0/reconstruction"} <= set(tags["audio"])
     assert "example-0/spectrograms" in tags["images"]
     assert [event.step for event in events.Scalars("mel")] == [2, 4]
+
+
+def test_an_unknown_or_missing_tracker_is_named(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match="tensorbored"):
+        CodecTrainer(tiny("trackers=[tensorbored]"))
+    with pytest.raises(ConfigError, match=r"trackers: aim is not installed \(pip install aim\)"):
+        CodecTrainer(tiny("trackers=[aim]"))
 
 
 def test_silence_does_not_break_it(tiny: Tiny, tmp_path: Path) -> None:
@@ -529,7 +536,7 @@ def test_what_lies_before_the_quantiser_can_rest_once_there_are_codebooks(tiny: 
 
 def test_semantic_channels_are_left_to_the_first_levels() -> None:
     codec = tiny_codec(teacher="hubert").train()
-    spare_semantics(codec, levels=1)
+    limit_semantic_levels(codec, levels=1)
     for _ in range(3):
         with torch.no_grad():
             codec(torch.randn(4, 1, 32 * 320), torch.full((4,), 4))
@@ -537,7 +544,7 @@ def test_semantic_channels_are_left_to_the_first_levels() -> None:
     assert (first[:, 8:] != 0).any()
     for vectors in others:
         assert (vectors[:, 8:] == 0).all()
-        assert (vectors[:, :8] != 0).any(dim=1).all()
+        assert (vectors[:, :8] != 0).any()
     level = codec.eval().quantizer.first(2)[1]
     points = torch.randn(30, 24)
     louder = torch.cat([points[:, :8], 100 * torch.randn(30, 16)], dim=1)
@@ -546,5 +553,5 @@ def test_semantic_channels_are_left_to_the_first_levels() -> None:
 
 def test_codebooks_are_placed_without_semantic_channels() -> None:
     codec = tiny_codec(teacher="hubert").train()
-    place_codebooks(codec, [torch.randn(4, 1, 64 * 320)], semantic_levels=2)
+    init_codebooks(codec, [torch.randn(4, 1, 64 * 320)], semantic_levels=2)
     assert [bool((level.codebook.vectors[:, 8:] != 0).any()) for level in codec.quantizer.first(4)] == [1, 1, 0, 0]

@@ -97,7 +97,7 @@ def configure(tmp_path: Path, table: Path, request: pytest.FixtureRequest) -> An
             "log_every": 5,
             "validate_every": 5,
             "checkpoint_every": 100,
-            "tensorboard": False,
+            "trackers": [],
             "device": "cpu",
             "threads": 1,
             "runs": str(tmp_path / "runs"),

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from xcodec.train.losses import PQMF
 
@@ -15,7 +16,8 @@ def test_bands_add_up_to_the_waveform(bands: int) -> None:
     subbands = bank(wav)
     assert subbands.shape == (2, bands, 960 // bands)
     inside = slice(bank.taps, -bank.taps)
-    error = (bank.inverse(subbands) - wav)[..., inside].square().mean().sqrt()
+    back = F.conv_transpose1d(bands * subbands, bank.analysis, stride=bands, padding=bank.taps // 2)
+    error = F.pad(back, (0, wav.shape[-1] - back.shape[-1])).sub(wav)[..., inside].square().mean().sqrt()
     assert float(error) < 2e-3
 
 

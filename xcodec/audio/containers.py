@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Kind = Literal["wav", "aiff", "flac", "ogg", "mp4", "matroska", "avi", "other"]
+Kind = Literal["wav", "aiff", "flac", "ogg", "mp4", "matroska", "avi", "caf", "w64", "other"]
 
 _WRAP = 2**32
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")
@@ -29,7 +29,7 @@ class AudioFile(io.FileIO):
     """A file as a decoder should see it: with wrong lengths put right, and without the tags before its beginning.
 
     (libsndfile would take the length of a leading tag off the end of the audio.) Damaged headers make libsndfile seek
-    before the beginning; of that it must not hear by an error, which cannot pass through C and would be printed.
+    before the beginning; that must not raise, because an exception cannot pass through C and would be printed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,6 +109,8 @@ def examine(path: Path, file: AudioFile, thorough: bool) -> Structure:
         seekable, end = _walk_chunks(path, file, "little" if head[:4] in (b"RIFF", b"RF64", b"BW64") else "big")
     elif kind == "avi":
         end = int.from_bytes(head[4:8], "little") + 8
+    elif kind in ("caf", "w64"):
+        end = _end_of_long_chunks(file, kind)
     elif kind == "mp4":
         end = _end_of_boxes(file)
     elif kind == "matroska":
@@ -130,14 +132,13 @@ def _kind(head: bytes) -> Kind:
         return "aiff"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "mp4"
-    kinds: dict[bytes, Kind] = {b"fLaC": "flac", b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "matroska"}
+    kinds: dict[bytes, Kind] = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b"riff": "w64"}
+    kinds[b"\x1a\x45\xdf\xa3"] = "matroska"
     return kinds.get(head[:4], "other")
 
 
 _MAGICS = {
     b"ID3": "MP3",
-    b"caff": "CAF",
-    b"riff": "W64",
     b".snd": "AU",
     b"NIST_1A": "NIST SPHERE",
     b"#!AMR": "AMR",
@@ -254,6 +255,25 @@ def _are_chunks(file: AudioFile, position: int, order: Literal["little", "big"])
 
 def _is_chunk_name(name: bytes) -> bool:
     return all(0x20 <= byte < 0x7F for byte in name)
+
+
+# --- CAF and W64: chunks of 64-bit lengths ---------------------------------------------------------------------------
+
+
+def _end_of_long_chunks(file: AudioFile, kind: Kind) -> int:
+    """Where the samples of a CAF or W64 end; the end of the file if it does not say."""
+    size, position = file.size, 8 if kind == "caf" else 40
+    while position + 24 <= size:
+        file.seek(position)
+        header = file.read(24)
+        if kind == "caf":
+            length, begin = int.from_bytes(header[4:12], "big"), position + 12
+        else:
+            length, begin = int.from_bytes(header[16:24], "little") - 24, position + 24
+        if header[:4] == b"data":
+            return begin + length if 0 <= length < 2**63 else size
+        position = begin + max(0, length) + (-length % 8 if kind == "w64" else 0)
+    return size
 
 
 # --- MP4: boxes ------------------------------------------------------------------------------------------------------

@@ -45,8 +45,10 @@ _FFMPEG_FORMATS = (
     "wav,aiff,flac,ogg,mp3,aac,mov,matroska,caf,w64,au,nistsphere,ac3,eac3,amr,amrnb,amrwb,wv,tta,ape,asf,avi,mpegts,"
     "mpeg,flv"
 )
+_LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg")
+_UNSTATED = 2**62  # what libsndfile says of a FLAC without a length
 # Those whose headers state exactly how long they are.
-_STATED = ("caf", "w64", "au", "nistsphere", "wv", "tta", "ape")
+_STATED = ("au", "nistsphere", "wv", "tta", "ape")
 # Bare streams of frames.
 _FRAMES_ONLY = ("mp3", "aac")
 _ENOUGH_FRAMES = 8192
@@ -314,7 +316,8 @@ def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
     codecs = ["unknown" if each.codec_context is None else each.codec_context.name for each in tracks]
     names = ", ".join(f"{index}: {each.language or 'und'} {codecs[index]}" for index, each in enumerate(tracks))
     if wanted is None and len(tracks) > 1:
-        warnings.warn(f"{path}: read track 0 of its {len(tracks)} audio tracks ({names})", stacklevel=2)
+        others = "for another: ffmpeg -i IN -map 0:a:1 OUT.wav"
+        warnings.warn(f"{path}: of its {len(tracks)} audio tracks ({names}), the first is read; {others}", stacklevel=2)
     if not 0 <= (wanted or 0) < len(tracks):
         raise AudioError(f"{path}: has no audio track {wanted}; it has {names}")
     if tracks[wanted or 0].codec_context is None:
@@ -323,12 +326,13 @@ def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
 
 
 @contextmanager
-def open_audio(path: str | Path, whole: bool = True, track: int | None = None) -> Iterator[Source]:
+def open_audio(path: str | Path, needed: int | None = None, track: int | None = None) -> Iterator[Source]:
     """Open an intact, non-empty audio file; the errors are those of `reading.read`.
 
     Args:
         path: of a file.
-        whole: it will be read from beginning to end, so that all of it is checked; else only its headers are.
+        needed: how many of its samples, counted from the first, a part reaches to; None: all of the file will be read,
+            so that all of it is checked.
         track: see `FFmpegSource`.
     """
     path = Path(path)
@@ -339,25 +343,28 @@ def open_audio(path: str | Path, whole: bool = True, track: int | None = None) -
         raise AudioError(f"{path}: is not a regular file; save the audio to a file first")
     with ExitStack() as stack:
         file = stack.enter_context(AudioFile(path))
-        source = _source(path, file, examine(path, file, thorough=whole), whole, track, stack)
+        found = examine(path, file, thorough=needed is None)
+        source = _seekable(path, file, found, needed, stack) or _decoded(path, file, found, track, stack)
         check_rate(source.sample_rate, path)
         if source.samples == 0:
             raise AudioError(f"{path}: holds no samples")
         yield source
 
 
-def _source(path: Path, file: AudioFile, found: Structure, whole: bool, track: int | None, stack: ExitStack) -> Source:
-    """libsndfile seeks, and FFmpeg reads the rest: what libsndfile cannot, and FLAC to its very end."""
-    if path.suffix.lower() == ".g722":
-        return FFmpegSource(path, file, found.head, "g722", track, stack)
-    demuxer = found.kind if found.kind in ("wav", "aiff", "flac", "ogg") else None
-    # STREAMINFO of a FLAC may state too few samples or none, and libsndfile believes it.
-    stated = int.from_bytes(found.head[18:26], "big") % 2**36
-    if demuxer is None or not found.seekable or (demuxer == "flac" and (whole or not stated)):
-        return FFmpegSource(path, file, found.head, demuxer, track, stack)
+def _seekable(path: Path, file: AudioFile, found: Structure, needed: int | None, stack: ExitStack) -> Source | None:
+    """What libsndfile reads as FFmpeg does, and only that."""
+    if path.suffix.lower() == ".g722" or found.kind not in _LIBSNDFILE_KINDS or not found.seekable:
+        return None
+    if found.kind == "flac" and needed is None:  # libsndfile believes STREAMINFO, which may state too few samples
+        return None
     try:
         sound = stack.enter_context(_Sequential(file))
     except soundfile.LibsndfileError:
-        file.seek(0)
-        return FFmpegSource(path, file, found.head, demuxer, track, stack)
-    return LibsndfileSource(path, file, sound)
+        return None
+    return LibsndfileSource(path, file, sound) if sound.frames >= (needed or 0) and sound.frames < _UNSTATED else None
+
+
+def _decoded(path: Path, file: AudioFile, found: Structure, track: int | None, stack: ExitStack) -> Source:
+    demuxer = found.kind if found.kind in _LIBSNDFILE_KINDS else None
+    file.seek(0)
+    return FFmpegSource(path, file, found.head, "g722" if path.suffix.lower() == ".g722" else demuxer, track, stack)

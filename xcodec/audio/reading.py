@@ -33,26 +33,24 @@ class AudioInfo:
     """Container and encoding, for people: `WAV PCM_16`, `OGG VORBIS`, `M4A aac`."""
 
 
-def info(path: str | Path, track: int | None = None, believe: bool = False) -> AudioInfo:
+def info(path: str | Path, track: int | None = None) -> AudioInfo:
     """Say what a file holds. All of it is decoded, so that what is described here can be read.
 
     Args:
         path: as of `read`.
         track: as of `read`.
-        believe: take the length that the file states, if it does: quick, but damage inside it goes unseen.
 
     Raises:
         OSError, AudioError: as `read`.
     """
-    with open_audio(path, whole=not believe, track=track) as source:
-        stated = source.samples if believe else None
-        samples = sum(len(block) for block in source.blocks()) if stated is None else stated
+    with open_audio(path, track=track) as source:
+        samples = sum(len(block) for block in source.blocks())
         return AudioInfo(source.sample_rate, source.channels, samples, source.format)
 
 
 def stated_seconds(path: str | Path) -> float | None:
     """How long a file says that it lasts, in seconds, about; None if it does not. Errors are those of `read`."""
-    with open_audio(path, whole=False) as source:
+    with open_audio(path, needed=0) as source:
         return source.stated_seconds
 
 
@@ -83,7 +81,8 @@ def read(
         AudioError: it is not audio, holds none or fewer samples than asked for, is cut short or damaged, or
             has samples that are NaN, infinite or far beyond full scale.
     """
-    with open_audio(path, whole=start == 0 and samples is None, track=track) as source:
+    whole = start == 0 and samples is None
+    with open_audio(path, None if whole else start + (samples or 1), track) as source:
         rate = source.sample_rate if sample_rate is None else sample_rate
         frames = np.concatenate(list(_frames(source, rate, mono, start, samples)))
     return _channels_first(frames), rate

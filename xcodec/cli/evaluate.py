@@ -41,7 +41,10 @@ def reconstruction(
     codecs: Codecs,
     out: Out,
     metrics: Annotated[
-        str | None, typer.Option(help="Names, with commas between.", show_default="all that need no download, and wer")
+        list[str] | None,
+        typer.Option(
+            help="Names, with commas between; may be repeated.", show_default="all that need no download, and wer"
+        ),
     ] = None,
     asr: Annotated[str, typer.Option(help="Whisper model for wer: a name, or a CTranslate2 folder.")] = "base",
     clips: Clips = None,
@@ -53,26 +56,31 @@ def reconstruction(
     jobs: Jobs = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what codecs leave of audio: quality, words, voice, bitrate, cost.
+    """Measure decoded audio: quality, word errors, speaker similarity, bitrate, cost.
 
     Example: xcodec evaluate reconstruction clips/ -c original -c opus@9 -c xcodec-mini@all --out results
     """
     from xcodec.evaluate.clips import Choice, choose
     from xcodec.evaluate.journal import write_json
-    from xcodec.evaluate.reconstruction import Judge, Settings, measure, run
+    from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
     from xcodec.evaluate.summary import summarise
 
     chosen = choose(paths, Choice(clips, shortest, longest, domain))
-    wanted = tuple(metrics.split(",")) if metrics else Settings.metrics
-    judge = Judge(Settings(tuple(codecs), out, wanted, asr, keep))
-    for _ in _shown(run(judge, chosen, jobs), quiet):
+    named = [name.strip() for names in metrics or () for name in names.split(",")]
+    wanted = tuple(dict.fromkeys(name for name in named if name)) or Settings.metrics
+    evaluator = Evaluator(Settings(tuple(codecs), out, wanted, asr, keep))
+    for _ in _shown(run(evaluator, chosen, jobs), quiet):
         pass
     costs: dict[str, dict[str, float]] = {}
     if cost:
         shortish = sorted(chosen, key=lambda clip: clip.seconds)[len(chosen) // 2 :][:3]
         for spec in codecs:
             costs |= measure(spec, shortish)
-    write_json(out / "summary.json", summarise(out, judge.codecs, chosen, judge.backends(), costs))
+    summary = summarise(out, evaluator.codecs, chosen, evaluator.backends(), costs)
+    write_json(out / "summary.json", summary)
+    for name, reasons in () if quiet else summary["undefined"].items():
+        for reason, count in reasons.items():
+            typer.echo(f"{name} is undefined {count} times: {reason}", err=True)
 
 
 @app.command()
@@ -90,7 +98,7 @@ def semantic(
     domain: Domain = "speech",
     quiet: Quiet = False,
 ) -> None:
-    """Measure what a language model will meet in the tokens: phones, entropy, stability.
+    """Measure tokens before a language model is trained on them: phones, entropy, stability.
 
     Example: xcodec evaluate semantic clips/ -c xcodec-mini -c hf:facebook/encodec_24khz --out results
     """
@@ -109,7 +117,7 @@ def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of results, of either kind.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write, .html; .md and .csv come beside it.")],
     title: Annotated[str, typer.Option(help="Its heading.")] = "Codecs compared",
-    clips: Annotated[int, typer.Option(min=0, help="Clips of each domain to listen to.")] = 2,
+    clips: Annotated[int, typer.Option(min=0, help="Audio examples of each domain.")] = 2,
     mute: Annotated[
         list[str] | None, typer.Option(help="A source whose audio is left out, for its licence. Repeat it.")
     ] = None,

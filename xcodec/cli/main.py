@@ -25,7 +25,7 @@ from xcodec import __version__
 from xcodec.cli.evaluate import app as evaluate_app
 from xcodec.cli.generate import app as generate_app
 from xcodec.cli.info import describe
-from xcodec.utils.errors import debugging, one_line
+from xcodec.utils.errors import debugging, one_line, warn_in_one_line
 from xcodec.utils.progress import progress_bar
 from xcodec.utils.signals import raise_on_signals
 
@@ -447,6 +447,7 @@ def main() -> None:
     """Run the command line, and exit."""
     raise_on_signals()
     _replace_closed_streams()
+    warn_in_one_line()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files can be any bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from xcodec.tokens.xc_file import MAX_NAME_BYTES
 from xcodec.utils.config import ConfigError as ConfigError  # a part of this module's interface
@@ -22,7 +22,7 @@ TEACHER_KINDS = ("hubert", "wavlm", "wav2vec2", "whisper")
 
 @dataclass(frozen=True)
 class DacConfig:
-    """The paper's acoustic halves: DAC's convolutional encoder and decoder, which run at sample rate."""
+    """The paper's acoustic networks: DAC's convolutional encoder and decoder, which run at sample rate."""
 
     width: int = 256
     """Channels of the acoustic features, out of the encoder and into the decoder (the release's ``D``)."""
@@ -62,7 +62,7 @@ class VocoderConfig:
 
 @dataclass(frozen=True)
 class SpectralConfig:
-    """Acoustic halves that run at frame rate: ConvNeXt on spectrograms, tens of times cheaper on a CPU."""
+    """Acoustic networks that run at frame rate: ConvNeXt on spectrograms, tens of times cheaper on a CPU."""
 
     width: int = 200
     """Channels of the acoustic features, out of the encoder and into the decoder; ``spectra_per_frame`` times
@@ -116,7 +116,7 @@ class TeacherConfig:
     """Where the pre-trained weights come from when training starts: a hub name or a folder. A checkpoint carries
     its teacher, so loading one never reads this."""
     sample_rate: int = 16000
-    """What the teacher hears, in Hz; the waveform is resampled to it."""
+    """Of the teacher's input, in Hz; the waveform is resampled to it."""
     padding: int = 160
     """Zeros before and after the waveform, in the teacher's samples. 160 makes the frames of a wav2vec-style
     stack (window 400, hop 320) as many as the codec's, and centres them."""
@@ -124,11 +124,11 @@ class TeacherConfig:
     """``mean`` of all hidden states, the input embedding included (the paper), or the index of one of them."""
 
     window: float | None = None
-    """Seconds the teacher hears at a time, on a grid that starts with the clip. ``None``: the whole clip at once, as
+    """Seconds the teacher is given at a time, on a grid that starts with the clip. ``None``: the whole clip at once, as
     the paper does. With windows the cost is linear in the clip's length, and a frame's features depend on nothing
     beyond its window and ``context``, so hours can be encoded piece by piece to exactly the same codes."""
     context: float = 1.0
-    """Seconds heard on either side of a window, whose features are thrown away."""
+    """Seconds of context on either side of a window, whose features are thrown away."""
 
     def __post_init__(self) -> None:
         _require(
@@ -178,13 +178,12 @@ class SemanticConfig:
 class QuantizerConfig:
     """Residual vector quantisation with codebooks that follow the data by exponential moving averages."""
 
+    GONE: ClassVar[dict[str, Any]] = {"code_width": None}
+
     codebooks: int = 8
     codebook_size: int = 1024
     width: int = 1024
     """Channels of what is quantised (the release: acoustic 256 + semantic 768)."""
-    code_width: int | None = None
-    """Channels of the codes themselves: each level projects to this width and back (DAC's factorised codes);
-    ``None`` quantises at full width, as the paper does."""
     decay: float = 0.99
     """Of the moving averages, per training step."""
     revive_below: float = 0.05
@@ -197,10 +196,6 @@ class QuantizerConfig:
         for name in ("codebooks", "width", "kmeans_iterations"):
             _require(getattr(self, name) > 0, f"quantizer.{name} must be positive, not {getattr(self, name)}")
         _require(self.codebook_size > 1, f"quantizer.codebook_size must exceed 1, not {self.codebook_size}")
-        _require(
-            self.code_width is None or self.code_width > 0,
-            f"quantizer.code_width must be positive or null, not {self.code_width}",
-        )
         _require(0 < self.decay < 1, f"quantizer.decay must lie between 0 and 1, not {self.decay}")
         _require(0 <= self.revive_below < 1, f"quantizer.revive_below must lie in [0, 1), not {self.revive_below}")
 
@@ -214,7 +209,7 @@ class XCodecConfig:
     sample_rate: int = 16000
     """Of the audio in and out, in Hz."""
     strides: tuple[int, ...] = (8, 5, 4, 2)
-    """Of the acoustic halves; their product is the hop, in samples per frame."""
+    """Of the acoustic networks; their product is the hop, in samples per frame."""
     acoustic: AcousticConfig = field(default_factory=DacConfig)
     semantic: SemanticConfig | None = field(default_factory=SemanticConfig)
     """``None`` is the paper's acoustic baseline: no teacher, no semantic loss."""
@@ -241,7 +236,7 @@ class XCodecConfig:
         )
         _require(
             isinstance(self.acoustic, DacConfig) or self.hop_length % (2 * self.acoustic.spectra_per_frame) == 0,
-            f"spectral halves need a hop that acoustic.spectra_per_frame divides into even parts; strides"
+            f"spectral networks need a hop that acoustic.spectra_per_frame divides into even parts; strides"
             f" {list(self.strides)} make {self.hop_length}",
         )
         counts = self.bandwidth_codebooks

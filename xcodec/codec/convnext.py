@@ -47,6 +47,8 @@ class Backbone(nn.Module):
         self.embed = nn.Conv1d(channels_in, width, self.KERNEL, padding=self.KERNEL // 2)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion, lookahead) for _ in range(layers)))
+        self.lookahead = layers * lookahead + self.KERNEL // 2
+        """Frames after one that its output depends on."""
         self.last_norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, channels_out)
         nn.init.zeros_(self.project.weight)

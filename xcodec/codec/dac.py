@@ -1,7 +1,7 @@
-"""The paper's acoustic halves: the convolutional encoder and decoder of DAC (arXiv 2306.06546, as X-Codec changes it).
+"""The paper's acoustic encoder and decoder: those of DAC (arXiv 2306.06546), as X-Codec changes them.
 
 Two changes against DAC: a transposed convolution of odd stride pads its output by one sample, so that F frames always
-decode to exactly F × hop samples; and nothing squashes the waveform at the end.
+decode to exactly F × hop samples; and there is no tanh at the end.
 """
 
 from __future__ import annotations

@@ -438,7 +438,6 @@ def _check_exportable(config: XCodecConfig) -> None:
             f"{config.semantic.width} semantic channels, only the teacher's {width}",
         ),
         (quantizer.width == mixed, f"a quantiser of width {quantizer.width}, only {mixed}: acoustic and semantic"),
-        (quantizer.code_width is None, f"codes of width {quantizer.code_width}, only full width"),
         (teacher.kind != "whisper", "a Whisper teacher, only one that takes waveforms"),
         (teacher.layers == "mean", f"layer {teacher.layers} of a teacher, only the mean of all"),
         (teacher.window is None, f"a teacher with windows of {teacher.window} s, only one that takes the whole clip"),

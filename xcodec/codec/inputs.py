@@ -13,7 +13,8 @@ from torch import Tensor
 
 @contextmanager
 def neutral(device: torch.device) -> Iterator[None]:
-    """Set aside what a caller may have set and what would change codes: autocast, and the default type and device.
+    """Set aside what a caller may have set and what would change codes: autocast, the default type and device, and
+    products in less than float32 (TF32, bfloat16).
 
     Nor are results inference tensors, whatever mode the caller is in: codes are there to train on.
     """
@@ -22,12 +23,26 @@ def neutral(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         if torch.is_autocast_enabled(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
-        if torch.get_default_device() != device:
-            stack.enter_context(device)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))  # PyTorch's own default, wherever the codec is
         if dtype is not torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
+        precision = _matmul_precision()
+        if precision != "highest":
+            torch.set_float32_matmul_precision("highest")
+            stack.callback(torch.set_float32_matmul_precision, precision)
+        if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+            torch.backends.cudnn.allow_tf32 = False
+            stack.callback(setattr, torch.backends.cudnn, "allow_tf32", True)
         yield
+
+
+def _matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # set backend by backend, which this cannot put back
+        return "highest"
 
 
 def as_audio(wav: Any, like: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from xcodec.codec.config import QuantizerConfig
 
 SMOOTHING = 1e-5  # Laplace smoothing of the cluster sizes, so that an unused entry is never divided by zero
-ASIDE = 0.01  # of an entry's size: how far from it another starts that is to share its crowd
+SPLIT_OFFSET = 0.01  # of an entry, by which another is placed beside it
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Codebook(nn.Module):
         order = torch.randperm(len(points), generator=self._generator()).to(points.device)
         member = torch.full_like(usage, -1, dtype=torch.int64).scatter_reduce_(0, codes[order], order, "amax")[crowded]
         # None of this batch chose some of them: then beside it, by next to nothing.
-        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + ASIDE) * vectors[crowded])
+        vectors[dead] = torch.where((member >= 0)[:, None], points[member], (1 + SPLIT_OFFSET) * vectors[crowded])
         usage[crowded] /= 2
         usage[dead] = usage[crowded]
         return torch.cat([dead, crowded])
@@ -136,39 +136,31 @@ class Codebook(nn.Module):
 
 
 class QuantizerLevel(nn.Module):
-    """A codebook, and the projections to its width and back when the codes are factorised."""
+    """One codebook, and its training pass."""
 
     def __init__(self, config: QuantizerConfig, seed: int) -> None:
         super().__init__()
-        code_width = config.code_width or config.width
-        self.project_in: nn.Module = nn.Identity()
-        self.project_out: nn.Module = nn.Identity()
-        if config.code_width is not None:
-            self.project_in = nn.Linear(config.width, code_width)
-            self.project_out = nn.Linear(code_width, config.width)
-        self.codebook = Codebook(config, code_width, seed)
+        self.codebook = Codebook(config, config.width, seed)
 
     def encode(self, residual: Tensor) -> Tensor:
         """[M, D] -> int64 [M]."""
-        return self.codebook.nearest(self.project_in(residual))
+        return self.codebook.nearest(residual)
 
     def decode(self, codes: Tensor) -> Tensor:
         """int64 [...] -> [..., D]."""
-        return self.project_out(F.embedding(codes, self.codebook.vectors))
+        return F.embedding(codes, self.codebook.vectors)
 
     def forward(self, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Training pass on [M, D]: (quantised [M, D], codes [M], commitment [M]); updates the codebook once."""
-        points = self.project_in(residual)
         if self.training and self.codebook.updates == 0:
-            self.codebook.initialise(points.detach())
-        codes = self.codebook.nearest(points)
+            self.codebook.initialise(residual.detach())
+        codes = self.codebook.nearest(residual)
         # embedding() copies, so the update below cannot reach into this step's values
         chosen = F.embedding(codes, self.codebook.vectors)
         if self.training:
-            self.codebook.update(points.detach(), codes)
-        commitment = (points - chosen).square().mean(1)
-        straight_through = points + (chosen - points).detach()
-        return self.project_out(straight_through), codes, commitment
+            self.codebook.update(residual.detach(), codes)
+        commitment = (residual - chosen).square().mean(1)
+        return chosen, codes, commitment
 
 
 class ResidualVectorQuantizer(nn.Module):
@@ -217,12 +209,9 @@ class ResidualVectorQuantizer(nn.Module):
             in_use = (k < used).to(values.dtype)
             total = total + values * in_use[:, None]
             commitment = commitment + (distances * in_use / used).mean()
-            # Detached: otherwise the straight-through gradient of this level cancels the commitment of all later ones.
-            residual = residual - values.detach()
+            residual = residual - values
             codes.append(indices)
-        if self.config.code_width is None:
-            # Every level passed the gradient straight through; together they must pass it once, not K times.
-            total = points + (total - points).detach()
+        total = points + (total - points).detach()  # straight through, once for all levels
         return Quantized(
             values=total.view(batch, frames, -1).transpose(1, 2),  # (B, F, D) -> (B, D, F)
             codes=torch.stack([each.view(batch, frames) for each in codes], dim=1),

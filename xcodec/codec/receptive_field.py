@@ -1,7 +1,7 @@
-"""How far a stack of convolutions looks to either side, computed from its layers.
+"""The receptive field of a stack of convolutions, computed from its layers.
 
-Long audio is encoded and decoded in pieces. A piece gives what the whole would give where it has this much of its
-neighbours on both sides, so every half of the codec states its own ``context_frames``.
+Long audio is encoded and decoded in chunks. A chunk gives what the whole would give where it has this much of its
+neighbours on both sides, so every network of the codec states its own ``context_frames``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xcodec.codec.config import ConfigError, TeacherConfig
 from xcodec.codec.receptive_field import context_frames
+from xcodec.utils.spectra import mel_filters, stft
 
 
 class Teacher(nn.Module):
@@ -115,7 +116,6 @@ class WhisperStates(nn.Module):
 
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
-        from transformers.audio_utils import mel_filter_bank
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
         architecture = teacher_architecture(config)
@@ -130,15 +130,15 @@ class WhisperStates(nn.Module):
                 f"Whisper takes at most {self.max_seconds:g} s at a time: teacher.window + 2 × teacher.context must "
                 f"not exceed that, but they are {config.window} and {config.context}"
             )
-        filters = mel_filter_bank(201, architecture.num_mel_bins, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
+        filters = mel_filters(400, architecture.num_mel_bins, 16000)
         self.window: Tensor
         self.filters: Tensor
         self.register_buffer("window", torch.hann_window(400), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)  # [mels, 201]
+        self.register_buffer("filters", filters.T.float(), persistent=False)  # [mels, 201]
 
     def forward(self, wav: Tensor) -> tuple[Tensor, ...]:
         """[B, T] -> the hidden states [B, F, D] up to the last that is needed, the input embedding first."""
-        spectrum = torch.stft(wav, 400, 160, window=self.window, return_complex=True)[..., :-1].abs().square()
+        spectrum = stft(wav, self.window, 160)[:, :-1].abs().square().transpose(1, 2)  # (B, N, bins) -> (B, bins, N)
         return self.states(self.log_mel(spectrum, self.filters))
 
     def states(self, log_mel: Tensor) -> tuple[Tensor, ...]:

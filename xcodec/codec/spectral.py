@@ -29,6 +29,7 @@ from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
 from xcodec.codec.vocoder import Vocoder
 from xcodec.codec.voice import Voice
+from xcodec.utils.spectra import mel_filters
 
 
 def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
@@ -36,9 +37,7 @@ def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
 
     Where bands are narrower than bins, some hold none, and stay empty.
     """
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = torch.from_numpy(mel_filter_bank(bins, bands, 0, sample_rate / 2, sample_rate, mel_scale="slaney"))
+    filters = mel_filters(2 * (bins - 1), bands, sample_rate)
     return (filters / filters.sum(0).clamp(min=TINY)).float()
 
 
@@ -125,6 +124,10 @@ class SpectralDecoder(nn.Module):
             self.align_frames = self.voice.block // self.per_frame
         self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
+        self.lookahead_frames = self.context_frames
+        """Those after it: fewer, where blocks look ahead less than back and a vocoder finds the phases."""
+        if self.vocoder is not None:
+            self.lookahead_frames = self.backbone.lookahead + -(-self.vocoder.lookahead_windows // self.per_frame)
 
     def spectra(self, features: Tensor) -> Tensor:
         """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins]: all that is learnt."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xcodec.utils.spectra import stft
+
 OVERLAP = 4
 """Hops of the spectrogram in one window."""
 GAIN = 10.0
@@ -97,7 +99,7 @@ class Spectrogram(nn.Module):
 
     def transform(self, wav: Tensor) -> Tensor:
         """[B, N × hop] -> complex [B, N, bins]."""
-        return torch.fft.rfft(F.pad(wav, (self.margin, self.margin)).unfold(1, self.size, self.hop) * self.window)
+        return stft(wav, self.window, self.hop, self.margin, reflect=False)
 
     def invert(self, spectrum: Tensor) -> Tensor:
         """Complex [B, N, bins] -> the waveform [B, N × hop] whose transform is nearest."""

@@ -80,7 +80,7 @@ class Vocoder(nn.Module):
         # A sample is made of windows up to two hops away, each turned by frames around it, which are shown an
         # excitation whose windows reach as far, and whose pitch and voicing depend on more.
         reach = OVERLAP // 2 + per_frame * context_frames(self.backbone)
-        ahead = OVERLAP // 2 + per_frame * (config.lookahead * config.layers + Backbone.KERNEL // 2)
+        ahead = OVERLAP // 2 + per_frame * self.backbone.lookahead
         self.align_windows = per_frame
         """Where audio is made in pieces, each must begin with a multiple of so many windows."""
         if config.excitation:

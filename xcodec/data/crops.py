@@ -286,7 +286,7 @@ class ShardedSteps(Sampler[list[int]]):
             step += 1
 
 
-class _Told(Dataset["Crop | DataError"]):
+class _CropsOrErrors(Dataset["Crop | DataError"]):
     """Crops, or the error that takes their place.
 
     What a worker process raises reaches the main one as a traceback in the message of another error; what it gives,
@@ -345,7 +345,7 @@ def crop_loader(
         DataError: While it is read: more files are broken than the crops' config tolerates.
     """
     return CropLoader(
-        _Told(crops),
+        _CropsOrErrors(crops),
         batch_sampler=ShardedSteps(batch_size, rank, ranks, first_step, steps),
         num_workers=workers,
         collate_fn=_batch,

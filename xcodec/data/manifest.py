@@ -22,7 +22,7 @@ import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -258,8 +258,8 @@ def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Audi
 
 
 def read_header(path: Path) -> tuple[int, int]:
-    """Sample rate and number of samples of a file."""
-    found = audio.info(path)
+    """Sample rate and number of samples of a file, as it states them if it does."""
+    found = audio.info(path, believe=True)
     return found.sample_rate, found.samples
 
 
@@ -399,33 +399,36 @@ def _interned(value: Any) -> Any:
 # --- Lhotse ------------------------------------------------------------------------------------------------
 
 
-def _lhotse() -> Any:
+def _cuts(path: Path, clips: Callable[[Any], list[AudioItem]]) -> Iterator[AudioItem]:
+    """What `clips` makes of each cut of a manifest."""
     try:
         import lhotse
     except ImportError:
         raise DataError("Lhotse corpora need lhotse; install it with: pip install 'xcodec[train]'") from None
-    return lhotse
-
-
-def _cuts(path: Path) -> Iterator[Any]:
-    lhotse = _lhotse()
     try:
-        yield from lhotse.CutSet.from_file(path)
-    except Exception as error:  # it says in many ways that it cannot read something
-        raise DataError(f"cannot read {path} as Lhotse cuts: {type(error).__name__}: {error}") from error
+        for cut in lhotse.CutSet.from_file(path):
+            yield from clips(cut)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # what is wrong in a manifest, Lhotse finds out in many ways, or not at all
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"cannot read {path} as Lhotse cuts: {reason:.200}") from error
 
 
 def _read_cuts(path: Path, domain: str) -> Iterator[AudioItem]:
     """Items of a cut manifest. Each cut must be one piece of one recording in one file."""
-    for cut in _cuts(path):
-        source = _source(cut, path)
+
+    def clips(cut: Any) -> list[AudioItem]:
+        source = _source(cut)
         if source.type != "file" or cut.recording.transforms:
-            raise _no_piece(cut, path)
+            raise _no_piece(cut)
         file = Path(source.source)
         # Recordings keep the paths they were prepared with; relative ones may count from the manifest.
-        if not file.exists() and (path.parent / file).exists():
+        if not os.path.exists(file) and os.path.exists(path.parent / file):
             file = path.parent / file
-        yield from _clips_of_cut(cut, file, round(cut.start * cut.sampling_rate), domain)
+        return _clips_of_cut(cut, file, round(cut.start * cut.sampling_rate), domain)
+
+    return _cuts(path, clips)
 
 
 def _read_shar(folder: Path, domain: str) -> Iterator[AudioItem]:
@@ -434,12 +437,14 @@ def _read_shar(folder: Path, domain: str) -> Iterator[AudioItem]:
         archive = folder / cuts.name.replace("cuts.", "recording.", 1).replace(".jsonl.gz", ".tar")
         if not archive.exists():
             raise DataError(f"{cuts} has no {archive.name} beside it")
-        members = _tar_members(archive)
-        for cut in _cuts(cuts):
-            if cut.id not in members:
-                raise DataError(f"{archive} has no audio for cut {cut.id}")
-            # Each cut has its own audio, whatever its place in the recording was.
-            yield from _clips_of_cut(cut, archive, 0, domain, members[cut.id])
+        yield from _cuts(cuts, partial(_clips_in_archive, archive, _tar_members(archive), domain))
+
+
+def _clips_in_archive(archive: Path, members: dict[str, tuple[int, int]], domain: str, cut: Any) -> list[AudioItem]:
+    if cut.id not in members:
+        raise DataError(f"{archive.name} has no audio for cut {cut.id}")
+    # Each cut has its own audio, whatever its place in the recording was.
+    return _clips_of_cut(cut, archive, 0, domain, members[cut.id])
 
 
 def _tar_members(archive: Path) -> dict[str, tuple[int, int]]:
@@ -458,28 +463,29 @@ def _as_tuple(channels: int | Sequence[int]) -> tuple[int, ...]:
     return (channels,) if isinstance(channels, int) else tuple(channels)
 
 
-def _source(cut: Any, path: Path) -> Any:
+def _source(cut: Any) -> Any:
     """The file of its recording that holds the channels of a cut."""
     recording = getattr(cut, "recording", None)  # a mix has several
     sources = [] if recording is None else recording.sources
     sources = [each for each in sources if set(_as_tuple(cut.channel)) & set(each.channels)]
     if len(sources) != 1:
-        raise _no_piece(cut, path)
+        raise _no_piece(cut)
     return sources[0]
 
 
-def _no_piece(cut: Any, path: Path) -> DataError:
-    return DataError(f"{path}: cut {cut.id} is not a piece, as it was recorded, of one audio file")
+def _no_piece(cut: Any) -> DataError:
+    return DataError(f"cut {cut.id} is not a piece, as it was recorded, of one audio file")
 
 
 def _clips_of_cut(
     cut: Any, path: Path, start: int, domain: str, stored: tuple[int, int] | None = None
-) -> Iterator[AudioItem]:
+) -> list[AudioItem]:
     """A cut of `path`, from sample `start` on: each supervision with its own audio and channels, or all of it."""
     custom = cut.custom or {}
     rate, samples = cut.sampling_rate, round(cut.duration * cut.sampling_rate)
-    file_channels = _source(cut, path).channels
+    file_channels = _source(cut).channels
     in_cut = _as_tuple(cut.channel)
+    clips = []
     for supervision in cut.supervisions or [None]:
         first, last, wanted = 0, samples, in_cut
         if supervision is not None:
@@ -487,7 +493,7 @@ def _clips_of_cut(
             last = min(samples, round(supervision.end * rate))
             wanted = tuple(each for each in _as_tuple(supervision.channel) if each in in_cut) or in_cut
         in_file = tuple(sorted(file_channels.index(each) for each in wanted))
-        yield AudioItem(
+        clip = AudioItem(
             path=path,
             sample_rate=rate,
             samples=max(0, last - first),
@@ -501,6 +507,8 @@ def _clips_of_cut(
             text=supervision.text if supervision else None,
             split=custom.get("split", "train"),
         )
+        clips.append(clip)
+    return clips
 
 
 # --- samples -----------------------------------------------------------------------------------------------
@@ -529,8 +537,13 @@ def read_span(item: AudioItem, first: int, count: int) -> np.ndarray:
     return _mixed(samples, item)[0]
 
 
-def stream_item(item: AudioItem, sample_rate: int) -> Generator[np.ndarray]:
+def stream_item(item: AudioItem, sample_rate: int, file_samples: int = 0) -> Generator[np.ndarray]:
     """An item at another rate, as blocks float32 [1, t]; of a whole file, those that `audio.stream` gives.
+
+    Args:
+        item: what to read.
+        sample_rate: of the blocks, in Hz.
+        file_samples: in the whole file, if that is known from the file itself, as the item's rate is then, too.
 
     Raises:
         BrokenAudioError: The file cannot give these samples.
@@ -539,10 +552,11 @@ def stream_item(item: AudioItem, sample_rate: int) -> Generator[np.ndarray]:
         yield audio.resample(read_span(item, 0, item.samples)[None], item.sample_rate, sample_rate)
         return
     try:
-        rate, total = read_header(item.path)
-        if rate != item.sample_rate:
-            raise _wrong_rate(item, rate)
-        if item.channels is None and (item.start, item.samples) == (0, total):
+        if not file_samples:
+            rate, file_samples = read_header(item.path)
+            if rate != item.sample_rate:
+                raise _wrong_rate(item, rate)
+        if item.channels is None and (item.start, item.samples) == (0, file_samples):
             yield from audio.stream(item.path, sample_rate)
         else:
             mono = item.channels is None

@@ -1,5 +1,8 @@
-"""Is this codec good, and are its tokens good for language models? Asked of any codec, in the same words.
+"""Evaluation of any codec: reconstruction quality, and how suitable its tokens are for language models.
 
-`clips.py` chooses what to listen to, `codecs/` makes anything a codec that can be judged, `metrics/` holds one measure
-per file, `reconstruction.py` runs them, and `summary.py` turns many clips into means with intervals and paired tests.
+clips.py · codecs.py    what is evaluated: clips of a corpus, codecs of ours and of others under one interface
+metrics/ · asr.py       signal metrics, learned metrics, word error rate
+reconstruction.py       runs them over clips -> clips.jsonl; summary.py: means, intervals, paired tests
+semantic.py             tokens and features, by abx.py, probes.py and alignment.py -> semantic.json
+report/                 one HTML page, Markdown and CSV of both
 """

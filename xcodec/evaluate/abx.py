@@ -1,8 +1,8 @@
-"""ABX phone discrimination (Schatz 2016): does the representation keep phones apart, before anything is trained on it?
+"""ABX phone discrimination (Schatz 2016): how well a representation separates phones, without training.
 
 A and X are the same phone, B is another one. If X is nearer to B than to A, that is an error; chance is 50 %. Within
-speakers, one voice says all three; across speakers, X is of another voice, so what is asked is whether a phone is the
-same whoever says it. Distances are those of the best alignment in time (DTW), per step of it.
+speakers, all three are of one speaker; across speakers, X is of another one, which measures speaker invariance.
+Distances are those of the best alignment in time (DTW), per step of it.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ class _Cell:
     x: NDArray[np.int64]
 
 
-def abx(items: Sequence[Item], across: bool, distance: FrameDistance, most: int = 10) -> AbxResult:
+def abx(items: Sequence[Item], across: bool, distance: FrameDistance, max_items: int = 10) -> AbxResult:
     """The error rate over all triples that the items make.
 
     Triples are averaged within a cell (phones, context, speakers), cells over contexts, then over speakers, then over
-    pairs of phones, so that what is said often does not count for more.
+    pairs of phones, so that frequent phones do not count for more.
 
     Args:
         items: of at least two phones.
         across: X is of another speaker than A and B.
         distance: between frames.
-        most: of a phone in one context by one speaker, at most so many items are used, the first.
+        max_items: of a phone in one context by one speaker, at most so many items are used, the first.
 
     Raises:
         AbxError: no triple can be made.
     """
-    cells = _cells(items, across, most)
+    cells = _cells(items, across, max_items)
     if not cells:
         speakers = {item.speaker for item in items}
         if across and len(speakers) == 1:
@@ -100,11 +100,11 @@ def abx(items: Sequence[Item], across: bool, distance: FrameDistance, most: int 
     return AbxResult(100 * float(np.mean(by_phones)), triples, len(pairs))
 
 
-def _cells(items: Sequence[Item], across: bool, most: int) -> list[_Cell]:
+def _cells(items: Sequence[Item], across: bool, max_items: int) -> list[_Cell]:
     groups: dict[tuple[tuple[str, str] | None, str, str], list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         members = groups[item.context, item.speaker, item.phone]
-        if len(members) < most:
+        if len(members) < max_items:
             members.append(index)
     phones_of: dict[tuple[tuple[str, str] | None, str], list[str]] = defaultdict(list)
     speakers_of: dict[tuple[tuple[str, str] | None, str], list[str]] = defaultdict(list)
@@ -119,10 +119,10 @@ def _cells(items: Sequence[Item], across: bool, most: int) -> list[_Cell]:
                 if len(a) > 1:
                     cells.append(_Cell((one, other), (speaker, speaker), a, b, a))
                 continue
-            for stranger in speakers_of[context, one]:
-                if stranger != speaker:
-                    x = np.array(groups[context, stranger, one])
-                    cells.append(_Cell((one, other), (speaker, stranger), a, b, x))
+            for third in speakers_of[context, one]:
+                if third != speaker:
+                    x = np.array(groups[context, third, one])
+                    cells.append(_Cell((one, other), (speaker, third), a, b, x))
     return cells
 
 
@@ -136,7 +136,7 @@ def _cell_errors(matrix: Distances, cell: _Cell) -> tuple[float, int]:
 
 
 def _needed_distances(items: Sequence[Item], cells: list[_Cell], distance: FrameDistance) -> Distances:
-    """`[N, N]`, symmetric, NaN where no triple asks."""
+    """`[N, N]`, symmetric, NaN where no triple needs it."""
     needed = np.zeros((len(items), len(items)), dtype=bool)
     for cell in cells:
         needed[np.ix_(cell.x, np.concatenate([cell.a, cell.b]))] = True
@@ -202,10 +202,10 @@ def _frame_distances(one: Features, other: Features, distance: FrameDistance) ->
 
 
 def _dtw(costs: Distances) -> Distances:
-    """Costs `[P, n, m]` to the mean cost `[P]` along the path of least total cost; of equal ones, the shortest."""
+    """Costs `[P, n, m]` to the mean cost `[P]` along the path of minimum total cost; of equal ones, the shortest."""
     count, _, columns = costs.shape
     costs = np.ascontiguousarray(costs.transpose(1, 2, 0))  # (P, n, m) -> (n, m, P)
-    # Least total cost up to each cell of the row before, and the steps taken; in front of them a border to start from.
+    # Minimum total cost up to each cell of the row before, and its steps; in front of them a border to start from.
     total = np.full((columns + 1, count), np.inf, dtype=np.float32)
     steps = np.zeros((columns + 1, count), dtype=np.float32)
     total[0] = 0

@@ -1,4 +1,4 @@
-"""Which phone is said when: by forced alignment of a transcript, or from an `.item` file."""
+"""Phones and their times: by forced alignment of a transcript, or from an `.item` file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Phone:
     after: str
 
     def frames(self, frame_rate: float, count: int) -> slice:
-        """The frames whose middle lies in it, of `count` frames."""
+        """The frames whose centre lies in it, of `count` frames."""
         first, last = (max(0, round(time * frame_rate)) for time in (self.start, self.end))
         return slice(min(first, count), min(last, count))
 

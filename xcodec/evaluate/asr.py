@@ -1,4 +1,4 @@
-"""Errors that a speech recogniser makes on decoded speech: whether the words survived."""
+"""Word and character error rates of a speech recogniser on decoded speech."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MEASURES = (
     Measure("wer_original", "%", "lower", "WER against the original's"),
     Measure("cer_original", "%", "lower", "CER against the original's"),
 )
-"""The first two against transcripts; the others, where there is none, against what was heard in the original."""
+"""The first two against transcripts; the others, where there is none, against what is recognised in the original."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Substitutions, deletions and insertions, and how much there was to get right."""
+    """Substitutions, deletions and insertions, and the length of the reference."""
 
     word_errors: int
     words: int
@@ -53,7 +53,7 @@ class Recogniser:
         self.backend = f"Whisper {model.rstrip('/').rsplit('/', 1)[-1]}, {package('faster-whisper')}"
 
     def transcribe(self, signal: Signal, language: str | None = None) -> str:
-        """What is said in audio `[T]` at 16 kHz.
+        """The text of audio `[T]` at 16 kHz.
 
         Args:
             signal: the audio.
@@ -72,21 +72,21 @@ class Recogniser:
 assert RATE == 16_000  # Whisper's own
 
 
-def errors(reference: str, heard: str, language: str | None = None) -> Errors:
+def errors(reference: str, hypothesis: str, language: str | None = None) -> Errors:
     """Edit distances in words and characters, after Whisper's own normalisation of both.
 
     >>> errors("Mr. Smith's colour is TWENTY-one.", "mister smith's color is 21", "en")
     Errors(word_errors=1, words=6, character_errors=1, characters=28)
 
     Raises:
-        MetricError: nothing to get right.
+        MetricError: the reference has no words.
     """
     import jiwer
 
-    reference, heard = normalise(reference, language), normalise(heard, language)
+    reference, hypothesis = normalise(reference, language), normalise(hypothesis, language)
     if not reference:
         raise MetricError("there are no words in the reference")
-    words, characters = jiwer.process_words(reference, heard), jiwer.process_characters(reference, heard)
+    words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
     return Errors(
         words.substitutions + words.deletions + words.insertions,
         words.hits + words.substitutions + words.deletions,
@@ -98,7 +98,7 @@ def errors(reference: str, heard: str, language: str | None = None) -> Errors:
 def normalise(text: str, language: str | None) -> str:
     """Lower case without punctuation; in English also numbers, titles and contractions made one.
 
-    Whisper's table of British and American spellings is not at hand without a download, so those stay apart.
+    Whisper's table of British and American spellings needs a download, so those stay different.
     """
     words = _normaliser(language == "en")(text).split()
     return " ".join(word for word in words if re.search(r"\w", word))  # the English one leaves lone full stops

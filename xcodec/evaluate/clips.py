@@ -1,4 +1,4 @@
-"""What to listen to: clips of a corpus, chosen by rule so that nobody picks them."""
+"""The clips of an evaluation: chosen from a corpus by rule, not by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clip:
 
     @property
     def text(self) -> str | None:
-        """What is said in it, if the whole recording is in it."""
+        """Its transcript, if the whole recording is in it."""
         return self.item.text if self.samples == self.item.samples else None
 
     @property
@@ -44,13 +44,16 @@ class Clip:
         """The name as part of a file name."""
         return f"{Path(self.item.path).stem[:40]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
-    def read(self) -> NDArray[np.float32]:
-        """`[T]` at the file's own rate.
+    def read(self, sample_rate: int | None = None) -> NDArray[np.float32]:
+        """`[T]` at a rate in Hz, by default the file's own.
 
         Raises:
             OSError: the file cannot give these samples.
         """
-        return np.ascontiguousarray(read_span(self.item, self.first, self.samples), dtype=np.float32)
+        wav = np.ascontiguousarray(read_span(self.item, self.first, self.samples), dtype=np.float32)
+        if sample_rate is None:
+            return wav
+        return audio.resample(wav[np.newaxis], self.item.sample_rate, sample_rate)[0]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Choice:
     longest: float = 12.0
     """Seconds; of longer recordings, the middle is taken, whose transcript is then not known."""
     domain: str = "speech"
-    """That of recordings whose corpus does not tell one."""
+    """That of recordings whose corpus names none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest:

@@ -1,4 +1,4 @@
-"""What can be judged: a thing that sends audio through few bits and back, and can say what that cost."""
+"""Codecs under one interface: ours, those of `transformers`, Opus and Codec 2."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ Audio = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Coded:
-    """What became of one clip."""
+    """One clip, coded and decoded."""
 
     audio: Audio
     """`[T]` at the codec's rate, exactly as long as what went in."""
     bits: int | None
-    """What was sent, without any file's header; None for the untouched original."""
+    """Size of the coded clip, without any file's header; None for the untouched original."""
     codes: NDArray[np.int64] | None
     """`[K, F]`, of a codec that has tokens."""
     encode_seconds: float
     decode_seconds: float
 
 
-class Contender(Protocol):
-    """A codec at one bandwidth."""
+class EvaluatedCodec(Protocol):
+    """A codec at one bitrate."""
 
     @property
     def label(self) -> str:
-        """`NAME@KBPS`: what tells it from the others."""
+        """`NAME@KBPS`, unique in a run."""
 
     @property
     def identity(self) -> str:
-        """What it is, exactly: name and version, or a hash of the weights. Results of another one are not reused."""
+        """Name and version, or a hash of the weights: results of another identity are not reused."""
 
     @property
     def kbps(self) -> float | None:
@@ -55,12 +55,12 @@ class Contender(Protocol):
         """Of the audio in and out, in Hz."""
 
     def __call__(self, wav: Audio) -> Coded:
-        """Send a clip `[T]` at `sample_rate` through the codec and back."""
+        """Code and decode a clip `[T]` at `sample_rate`."""
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Any `AudioTokenizer` as a contender."""
+    """Any `AudioTokenizer` at one bitrate."""
 
     label: str
     identity: str
@@ -84,7 +84,7 @@ class Tokenizer:
         return self.tokenizer.encode(torch.from_numpy(wav)[None, None], self.kbps)[0].cpu().numpy()
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         import torch
 
         start = time.perf_counter()
@@ -98,7 +98,7 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Original:
-    """The untouched clip: what no codec can be better than."""
+    """The untouched clip: the upper bound."""
 
     label: str = "original"
     identity: str = "original"
@@ -106,7 +106,7 @@ class Original:
     sample_rate: int = 16_000
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return Coded(wav, None, None, 0.0, 0.0)
 
 
@@ -116,13 +116,13 @@ def of_length(audio: Any, samples: int) -> Audio:
     return np.pad(audio, (0, samples - len(audio)))
 
 
-# Codec 2, the anchor from below: a vocoder for radio whose speech is understood and does not sound like anyone.
+# Codec 2, the low anchor: a vocoder for radio, intelligible and unnatural.
 
 MODES = (0.7, 1.2, 1.3, 1.4, 1.6, 2.4, 3.2)
 """kbps."""
 DELAY, DELAY_700 = 0.020, 0.035
-"""Seconds by which the output lags behind the input, for 0.7 kbps the second: measured by correlating the envelopes of
-three voices, which say 19 to 23 ms (27 in one case), and 34 to 37 ms."""
+"""Delay of the output in seconds, for 0.7 kbps the second: measured by correlating the envelopes of three voices, 19 to
+23 ms (27 in one case), and 34 to 37 ms."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,18 @@ class Codec2:
 
     @property
     def label(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"codec2@{self.kbps:g}"
 
     @property
     def identity(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         from importlib.metadata import version
 
         return f"{self.label}, pycodec2 {version('pycodec2')}"
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         # Both carry their state from frame to frame, so each clip gets new ones.
         encoder, decoder = (self._module.Codec2(round(1000 * self.kbps)) for _ in range(2))
         size = encoder.samples_per_frame()
@@ -175,7 +175,7 @@ class Codec2:
         return Coded(of_length(decoded[lag:], len(wav)), sent, None, middle - start, end - middle)
 
 
-# Opus (RFC 6716), the anchor everyone knows: libopus inside PyAV, which pip installs whole.
+# Opus (RFC 6716), the common anchor: libopus inside PyAV, which pip installs whole.
 
 RATE = 48_000
 """Opus decodes at this rate, whatever it was given."""
@@ -199,21 +199,21 @@ class Opus:
 
     @property
     def label(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"opus@{self.kbps:g}"
 
     @property
     def identity(self) -> str:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return f"{self.label}, libopus of PyAV {version('av')}"
 
     @property
     def sample_rate(self) -> int:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         return RATE
 
     def __call__(self, wav: Audio) -> Coded:
-        """See `Contender`."""
+        """See `EvaluatedCodec`."""
         import av
 
         start = time.perf_counter()
@@ -237,7 +237,7 @@ class Opus:
         return Coded(of_length(np.concatenate(blocks), len(wav)), bits, None, middle - start, end - middle)
 
 
-# Everything that can be judged, by name: `NAME`, `NAME@KBPS` or `NAME@all`.
+# Codecs by name: `NAME`, `NAME@KBPS` or `NAME@all`.
 #
 #     original                    the untouched clip
 #     opus@6 … opus@256           libopus
@@ -245,24 +245,24 @@ class Opus:
 #     hf:facebook/encodec_24khz   a codec of transformers: EnCodec, DAC, Mimi, X-Codec; also hf:FOLDER
 #     xcodec-mini, a folder, …    whatever `xcodec.load` takes
 #
-# Without `@`, a codec is judged at its highest bandwidth (Codec 2 at 3.2, Opus at 12 kbps), with `@all` at each it has.
+# Without `@`, a codec is evaluated at its highest bandwidth (Codec 2 at 3.2, Opus at 12 kbps), with `@all` at each.
 
 
-def open_codecs(specs: Sequence[str]) -> list[Contender]:
-    """Contenders by name, in order; each model is loaded once, whatever the number of its bandwidths.
+def open_codecs(specs: Sequence[str]) -> list[EvaluatedCodec]:
+    """Codecs by name, in order; each model is loaded once, whatever the number of its bandwidths.
 
     Raises:
-        ValueError: a name that nothing answers to, a bandwidth that a codec lacks, or the same contender twice.
+        ValueError: a name that nothing answers to, a bandwidth that a codec lacks, or the same codec twice.
     """
     loaded: dict[str, tuple[str, object]] = {}
-    contenders = [contender for spec in specs for contender in _open(spec, loaded)]
-    labels = [contender.label for contender in contenders]
+    codecs = [codec for spec in specs for codec in _open(spec, loaded)]
+    labels = [codec.label for codec in codecs]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"named twice: {', '.join(twice)}")
-    return contenders
+    return codecs
 
 
-def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[Contender]:
+def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[EvaluatedCodec]:
     name, _, rate = spec.rpartition("@") if "@" in spec else (spec, "", "")
     kbps = _kbps(rate, spec)
     if name == "original":
@@ -271,7 +271,7 @@ def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[Contender]:
         return [Original()]
     if name == "opus":
         if rate == "all":
-            raise ValueError("opus has any bitrate from 6 to 256 kbps; name those to judge, such as opus@12")
+            raise ValueError("opus has any bitrate from 6 to 256 kbps; name the ones wanted, such as opus@12")
         return [Opus(12.0 if kbps is None else kbps)]
     if name == "codec2":
         return [Codec2(each) for each in (MODES if rate == "all" else [MODES[-1] if kbps is None else kbps])]
@@ -287,7 +287,9 @@ def _kbps(rate: str, spec: str) -> float | None:
         raise ValueError(f"{spec}: what follows @ must be kbps, or all, not {rate!r}") from None
 
 
-def _tokenizers(name: str, kbps: float | None, every: bool, loaded: dict[str, tuple[str, object]]) -> list[Contender]:
+def _tokenizers(
+    name: str, kbps: float | None, every: bool, loaded: dict[str, tuple[str, object]]
+) -> list[EvaluatedCodec]:
     from xcodec.tokens.xc_file import AudioTokenizer
 
     if name not in loaded:
@@ -307,7 +309,7 @@ def _load(name: str) -> tuple[str, object]:
     if name.startswith("hf:"):
         from importlib.metadata import version
 
-        tokenizer = HubTokenizer(name.removeprefix("hf:"))
+        tokenizer = TransformersTokenizer.from_pretrained(name.removeprefix("hf:"))
         revision = getattr(tokenizer.model.config, "_commit_hash", None) or "local"
         return f"{short} ({revision}), transformers {version('transformers')}", tokenizer
     from xcodec.engine.engine import load
@@ -325,28 +327,42 @@ def _short(name: str) -> str:
 KINDS = ("encodec", "dac", "mimi", "xcodec")
 
 
-class HubTokenizer:
-    """A codec of `transformers`, by its name on the hub or its folder, as an `AudioTokenizer`.
+class TransformersTokenizer:
+    """A codec of `transformers` as an `AudioTokenizer`.
 
     A clip is coded by itself, without padding, so that it has the same codes alone and in a batch.
 
+    Args:
+        model: an instance of one of `KINDS`.
+        name: for messages.
+
     Raises:
-        ValueError: nothing there, or no codec of a kind that is known here.
+        ValueError: a codec whose codes alone do not decode.
     """
 
-    def __init__(self, name: str) -> None:
+    @classmethod
+    def from_pretrained(cls, name: str) -> TransformersTokenizer:
+        """By its name on the hub, or its folder.
+
+        Raises:
+            ValueError: nothing there, or no codec of a kind that is known here.
+        """
         from transformers import AutoConfig, AutoModel
 
         try:
             config = AutoConfig.from_pretrained(name)
             if config.model_type not in KINDS:
                 raise ValueError(f"{name} is of type {config.model_type}; known are {', '.join(KINDS)}")
-            self.model: Any = AutoModel.from_pretrained(name).eval()
+            return cls(AutoModel.from_pretrained(name), name)
         except OSError as error:
             raise ValueError(
                 f"{name} is neither a folder nor in the hub's cache, and could not be fetched; "
                 f"get it with: hf download {name}"
             ) from error
+
+    def __init__(self, model: Any, name: str = "this model") -> None:
+        self.model = model.eval()
+        config = model.config
         self.kind = str(config.model_type)
         if self.kind == "encodec" and (config.normalize or config.chunk_length_s):
             raise ValueError(f"{name} sends a volume beside its codes, so codes alone do not decode; take a 24 kHz one")
@@ -403,7 +419,7 @@ class HubTokenizer:
         return torch.nn.functional.pad(audio, (0, max(0, wanted - audio.shape[-1])))[..., :wanted]
 
     def code_vectors(self, codes: Tensor) -> list[Tensor]:
-        """Codes `[1, K, F]` to what each codebook says, `K` times `[F, D]`, as the model adds them up."""
+        """Codes `[1, K, F]` to the vectors of each codebook, `K` times `[F, D]`, as the model adds them up."""
         total, before = [], None
         for count in range(1, codes.shape[1] + 1):
             vectors = self._dequantise(codes[:, :count])[0].T  # (D, F) -> (F, D)

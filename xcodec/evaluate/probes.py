@@ -1,4 +1,8 @@
-"""What a linear layer can read from frozen code vectors: phone, speaker, class of sound."""
+"""What tokens hold, before a language model is trained on them.
+
+Linear probes of code vectors, entropy and usage of codes, phone purity, the perplexity of a small language model, and
+the stability of tokens when the audio is shifted, quieter or noisier.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+# Linear probes: phone, speaker or sound class from frozen code vectors.
+
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """How often a linear classifier is right on clips that it was not trained on."""
+    """Accuracy of a linear classifier on clips that it was not trained on."""
 
     accuracy: float
     """Percent."""
     chance: float
-    """Percent that always saying the commonest class gets."""
+    """Percent that always predicting the commonest class gets."""
     classes: int
     trained_on: int
     tested_on: int
@@ -39,7 +45,9 @@ def probe(vectors: Vectors, labels: Sequence[str], groups: Sequence[int], decay:
     Raises:
         ValueError: not two classes that are both in the training and in the test part.
     """
-    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     order = {group: index for index, group in enumerate(sorted(set(groups)))}
     test = np.array([order[group] % 4 == 3 for group in groups])
@@ -48,30 +56,17 @@ def probe(vectors: Vectors, labels: Sequence[str], groups: Sequence[int], decay:
     if len(shared) < 2:
         raise ValueError(f"a probe needs two classes in both the training and the test clips, not {len(shared)}")
     kept = np.isin(named, shared)
-    classes = torch.from_numpy(np.searchsorted(shared, named))
-    train, held = torch.from_numpy(kept & ~test), torch.from_numpy(kept & test)
-    x = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
-    mean, deviation = x[train].mean(0), x[train].std(0).clamp(min=1e-6)
-    x = (x - mean) / deviation
-    weight = torch.zeros(len(shared), x.shape[1], requires_grad=True)
-    bias = torch.zeros(len(shared), requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = torch.nn.functional.cross_entropy(x[train] @ weight.T + bias, classes[train])
-        value = value + decay * weight.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    with torch.no_grad():
-        right = ((x[held] @ weight.T + bias).argmax(1) == classes[held]).float().mean()
-    common = torch.bincount(classes[held]).max() / held.sum()
-    return Probe(100 * float(right), 100 * float(common), len(shared), int(train.sum()), int(held.sum()))
+    train, held = kept & ~test, kept & test
+    # The mean loss + decay · |w|², as scikit-learn writes it: C · (sum of losses) + |w|² / 2.
+    classifier = LogisticRegression(C=1 / (2 * decay * train.sum()), max_iter=1000)
+    model = make_pipeline(StandardScaler(), classifier).fit(vectors[train], named[train])
+    accuracy = float(np.mean(model.predict(vectors[held]) == named[held]))
+    _, counts = np.unique(named[held], return_counts=True)
+    chance = float(counts.max() / held.sum())
+    return Probe(100 * accuracy, 100 * chance, len(shared), int(train.sum()), int(held.sum()))
 
 
-# How much a codec's codes say: entropy and usage, from the codes of many clips.
+# Entropy and usage of codes.
 
 Codes = NDArray[np.integer[Any]]
 
@@ -85,9 +80,9 @@ class CodeStatistics:
     usage: list[float]
     """Share of the entries that occur at all."""
     entropy: list[float]
-    """Bits per code that an ideal coder needs who knows how often each occurs."""
+    """Bits per code of an ideal entropy coder of single codes."""
     bigram_entropy: list[float]
-    """Bits per code that it needs if it also knows the code before: the entropy of a code given the last."""
+    """The same given the code before: the conditional entropy."""
     repetition: list[float]
     """Share of the frames whose code is that of the frame before."""
 
@@ -137,7 +132,7 @@ def entropy(symbols: Codes) -> float:
     return float(-(shares * np.log2(shares)).sum()) + 0.0  # no minus zero
 
 
-# How well single tokens and phones stand for each other (HuBERT, Hsu et al. 2021, §5.2).
+# Phone purity, cluster purity and mutual information of tokens and phones (HuBERT, Hsu et al. 2021, §5.2).
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,7 @@ class PhoneMeasures:
     cluster_purity: float
     """Share of the frames whose token is the commonest one of their phone."""
     mutual_information: float
-    """Normalised by the entropy of phones: how much of what there is to know about the phone the token tells."""
+    """Of phone and token, over the entropy of phones."""
     frames: int
 
 
@@ -159,32 +154,30 @@ def phone_measures(phones: Sequence[str], tokens: NDArray[np.integer[Any]]) -> P
     Raises:
         ValueError: no frames, unequal lengths, or fewer than two phones.
     """
+    from sklearn.metrics import homogeneity_score
+    from sklearn.metrics.cluster import contingency_matrix
+
     if len(phones) != len(tokens):
         raise ValueError(f"{len(phones)} phones for {len(tokens)} tokens")
-    names, phone_of = np.unique(np.asarray(phones), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"it takes two phones to tell apart, not {len(names)}")
-    _, token_of = np.unique(tokens, return_inverse=True)
-    counts = np.zeros((len(names), int(token_of.max()) + 1))
-    np.add.at(counts, (phone_of, token_of), 1)
-    joint = counts / counts.sum()
-    by_phone, by_token = joint.sum(1), joint.sum(0)
-    present = joint > 0
-    information = (joint[present] * np.log(joint[present] / np.outer(by_phone, by_token)[present])).sum()
-    entropy = -(by_phone * np.log(by_phone)).sum()
+    if (kinds := len(set(phones))) < 2:
+        raise ValueError(f"it takes two phones to tell apart, not {kinds}")
+    counts = contingency_matrix(phones, tokens)
     return PhoneMeasures(
-        float(joint.max(axis=0).sum()), float(joint.max(axis=1).sum()), float(information / entropy), len(tokens)
+        float(counts.max(axis=0).sum() / counts.sum()),
+        float(counts.max(axis=1).sum() / counts.sum()),
+        float(homogeneity_score(phones, tokens)),
+        len(tokens),
     )
 
 
-# How predictable tokens are: the perplexity of a small language model, the same for every codec, trained briefly.
+# Predictability: the perplexity of a small language model, the same for every codec, trained briefly.
 #
 # The model reads frame by frame, and within a frame codebook by codebook: the chain rule without approximation, so that
-# the bits per frame of codecs can be compared. It is no model to generate with, but a yardstick.
+# the bits per frame of codecs can be compared.
 
 WIDTH = 128
 DROPOUT = 0.3
-"""A corpus for evaluation is small, and a model that learned it by heart would tell of its size, not of the codec."""
+"""A corpus for evaluation is small, and a model that overfits it would measure its size, not the codec."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +198,7 @@ class Predictability:
     perplexity: list[float]
     """Per codebook, coarsest first, given all frames before and the coarser codes of the same frame."""
     bits_per_second: float
-    """What the whole of the tokens costs this model, per second of audio."""
+    """Cross entropy of all the tokens, per second of audio."""
     frames: int
 
 
@@ -217,16 +210,16 @@ class SmallLanguageModel(nn.Module):
         self.embed = nn.ModuleList(nn.Embedding(codebook_size, WIDTH) for _ in range(codebooks))
         self.start = nn.Parameter(torch.zeros(WIDTH))
         self.network = nn.GRU(WIDTH, WIDTH, batch_first=True)
-        self.forget = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(DROPOUT)
         self.heads = nn.ModuleList(nn.Linear(WIDTH, codebook_size) for _ in range(codebooks))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes `[B, K, F]` to the surprise at each, in nats, `[B, K, F]`."""
+        """Codes `[B, K, F]` to the cross entropy of each, in nats, `[B, K, F]`."""
         embedded = [embed(codes[:, k]) for k, embed in enumerate(self.embed)]  # K × [B, F, D]
         frames = torch.stack(embedded).sum(0)
         start = self.start.expand(len(codes), 1, -1)
-        context, _ = self.network(self.forget(torch.cat([start, frames[:, :-1]], dim=1)))
-        context = self.forget(context)
+        context, _ = self.network(self.dropout(torch.cat([start, frames[:, :-1]], dim=1)))
+        context = self.dropout(context)
         losses = []
         for k, head in enumerate(self.heads):
             logits = head(context).transpose(1, 2)  # (B, F, N) -> (B, N, F)
@@ -253,12 +246,12 @@ def predictability(
         model = SmallLanguageModel(len(train), codebook_size)
         _train(model, torch.from_numpy(train).long(), budget, max(2, round(budget.seconds * frame_rate)))
     model.eval()
-    surprise, frames = torch.zeros(len(train), dtype=torch.float64), 0
+    nats, frames = torch.zeros(len(train), dtype=torch.float64), 0
     with torch.inference_mode():
         for clip in held:
-            surprise += model(torch.from_numpy(clip).long()[None])[0].double().sum(1)
+            nats += model(torch.from_numpy(clip).long()[None])[0].double().sum(1)
             frames += clip.shape[1]
-    nats = surprise / frames
+    nats /= frames
     return Predictability(nats.exp().tolist(), float(nats.sum() / np.log(2)) * frame_rate, frames)
 
 
@@ -277,9 +270,8 @@ def _train(model: SmallLanguageModel, codes: Tensor, budget: Budget, length: int
         schedule.step()
 
 
-# Whether the same sound gets the same tokens when it comes a little later, quieter or noisier.
-#
-# A language model meets each of these as a different text.
+# Stability: whether the same sound has the same tokens when it is shifted, quieter or noisier. To a language model
+# every change is another text.
 
 Audio = NDArray[np.float32]
 Encode = Callable[[Audio], NDArray[np.int64]]
@@ -288,14 +280,14 @@ Encode = Callable[[Audio], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Stability:
-    """What a change does to the codes of the same sound."""
+    """Of the codes of the same sound, before and after a change of the audio."""
 
     kept_first: float
-    """Share of the frames whose first code stays, in percent; higher is better."""
+    """Share of the frames whose first code is the same, in percent; higher is better."""
     kept_all: float
     """The same, over all codebooks."""
     edit_distance: float
-    """Of the sequences of first codes, per frame, in percent: insertions cost what they cost a language model."""
+    """Of the sequences of first codes, per frame, in percent; insertions count as such."""
     frames: int
 
 
@@ -335,12 +327,12 @@ def compare(before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int6
     """Codes `[K, F]` by clip, of which the shorter of each two sets the length."""
     from rapidfuzz.distance import Levenshtein
 
-    first, every, edits, frames = 0, 0.0, 0, 0
+    first, total, edits, frames = 0, 0.0, 0, 0
     for one, other in zip(before, after, strict=True):
         length = min(one.shape[1], other.shape[1])
         same = one[:, :length] == other[:, :length]
         first += int(same[0].sum())
-        every += float(same.mean(0).sum())
+        total += float(same.mean(0).sum())
         edits += Levenshtein.distance(one[0, :length].tolist(), other[0, :length].tolist())
         frames += length
-    return Stability(100 * first / frames, 100 * every / frames, 100 * edits / frames, frames)
+    return Stability(100 * first / frames, 100 * total / frames, 100 * edits / frames, frames)

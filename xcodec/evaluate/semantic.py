@@ -1,7 +1,7 @@
-"""`xcodec evaluate semantic`: what a language model will meet in a codec's tokens, before anyone trains one.
+"""`xcodec evaluate semantic`: measures of a codec's tokens, before a language model is trained on them.
 
 For each codec: codes and features of every clip, from which come ABX, phones and clusters, entropy, a small language
-model, stability and probes. What a corpus cannot tell (no transcripts, one speaker) is missing, and the reason is said.
+model, stability and probes. What a corpus does not allow (no transcripts, one speaker) is missing, with the reason.
 Alignments and finished codecs go to `semantic.jsonl`; a run that stops goes on from there.
 """
 
@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec import audio
 from xcodec.codec.model import XCodec
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
-from xcodec.evaluate.codecs import Audio, HubTokenizer, Tokenizer, open_codecs
+from xcodec.evaluate.codecs import Audio, Tokenizer, TransformersTokenizer, open_codecs
 from xcodec.evaluate.journal import Journal, Record, write_json
 from xcodec.evaluate.metrics.base import RATE, package
 from xcodec.evaluate.probes import Budget, code_statistics, phone_measures, predictability, probe, stability
@@ -49,13 +48,13 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     """Codes `[K, F]` of a clip, and its features at those of `STAGES` that the codec has.
 
     Our own codecs have all five (the acoustic baseline neither teacher nor semantic decoder), those of `transformers`
-    the two of the codes. Of any other tokenizer nothing is known but its codes, which are then compared as such.
+    the two of the codes. Any other tokenizer has only its codes, which are then compared as such.
     """
     codes = codec.encode(wav)
     tokenizer = codec.tokenizer
     if isinstance(tokenizer, XCodec):
         return codes, _of_xcodec(tokenizer, wav, codes)
-    if isinstance(tokenizer, HubTokenizer):
+    if isinstance(tokenizer, TransformersTokenizer):
         vectors = [each.numpy() for each in tokenizer.code_vectors(torch.from_numpy(codes)[None])]
         return codes, {
             "codebook 1": Stage(vectors[0], "euclidean"),
@@ -86,7 +85,7 @@ def _by_frame(features: torch.Tensor) -> NDArray[np.float32]:
 
 STABILITY_CLIPS = 10
 PROBED = ("codebook 1", "all codebooks")
-MOST_PROBED = 20_000
+MAX_PROBED = 20_000
 """Frames that the phone probe learns from and is tested on, evenly spaced: more change nothing but the time."""
 
 
@@ -99,13 +98,13 @@ class SemanticSettings:
     items: Path | None = None
     """An `.item` file, instead of alignment by pocketsphinx."""
     budget: Budget = field(default_factory=Budget)
-    most: int = 10
+    max_items: int = 10
     """Of `abx`."""
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One clip as a codec has it."""
+class CodedClip:
+    """The codes and features of one clip."""
 
     clip: Clip
     codes: NDArray[np.int64]
@@ -126,46 +125,46 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
     budget = asdict(settings.budget)
     journal = Journal(
         settings.out,
-        {"alignment": aligned.backend, "language_model": budget, "abx_most": settings.most},
+        {"alignment": aligned.backend, "language_model": budget, "abx_most": settings.max_items},
         "semantic",
     )
     left = len(clips) * (1 + len(codecs))
     yield left
-    spoken: dict[str, list[Phone]] = {}
+    phones_of: dict[str, list[Phone]] = {}
     why_not: dict[str, str] = {}
     for clip in clips:
         try:
-            spoken[clip.name] = aligned.remembered(clip, journal)
+            phones_of[clip.name] = aligned.cached(clip, journal)
         except AlignmentError as error:
             why_not[clip.name] = str(error)
         left -= 1
         yield left
-    # What a codec's row rests on; with other clips, or other phones in them, it is made anew.
-    basis = _digest([(clip.name, [astuple(phone) for phone in spoken.get(clip.name, [])]) for clip in clips])
+    # A codec's row depends on these; with other clips, or other phones in them, it is computed anew.
+    basis = _digest([(clip.name, [astuple(phone) for phone in phones_of.get(clip.name, [])]) for clip in clips])
     rows = []
     for codec in codecs:
         row = next((r["row"] for r in journal.records if r.get("of") == [codec.identity, basis]), None)
         if row is None:
-            heard = []
+            coded = []
             for clip in clips:
-                heard.append(Heard(clip, *stages(codec, _at(clip, codec.sample_rate))))
+                coded.append(CodedClip(clip, *stages(codec, clip.read(codec.sample_rate))))
                 left -= 1
                 yield left
-            row = examine(codec, heard, spoken, settings)
+            row = examine(codec, coded, phones_of, settings)
             journal.add([{"of": [codec.identity, basis], "row": row}])
         else:
             left -= len(clips)
             yield left
         rows.append(row | {"label": codec.label})
-    speakers = sorted({_voice(clip) for clip in clips if clip.name in spoken})
+    speakers = sorted({_speaker_or_source(clip) for clip in clips if clip.name in phones_of})
     write_json(
         settings.out / "semantic.json",
         {
             "kind": "semantic",
             "clips": len(clips),
             "seconds": sum(clip.seconds for clip in clips),
-            "aligned": len(spoken),
-            "phones": sum(map(len, spoken.values())),
+            "aligned": len(phones_of),
+            "phones": sum(map(len, phones_of.values())),
             "speakers": speakers,
             "alignment": aligned.backend,
             "not_aligned": {reason: list(why_not.values()).count(reason) for reason in sorted(set(why_not.values()))},
@@ -176,39 +175,41 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
 
 
 def examine(
-    codec: Tokenizer, heard: Sequence[Heard], spoken: dict[str, list[Phone]], settings: SemanticSettings
+    codec: Tokenizer, coded: Sequence[CodedClip], phones_of: dict[str, list[Phone]], settings: SemanticSettings
 ) -> Record:
-    """All there is to say about one codec's tokens."""
+    """All measures of one codec's tokens."""
     rate = codec.tokenizer.frame_rate
     row: Record = {"label": codec.label, "identity": codec.identity, "kbps": codec.kbps, "missing": {}}
 
     def attempt(name: str, measure: Callable[[], Any]) -> None:
         try:
-            row[name] = measure()
-        except ValueError as error:  # what the corpus cannot tell; anything else is a bug and ends the run
+            found = measure()
+            json.dumps(found, allow_nan=False)  # a measure that is NaN has no value either, and says so
+            row[name] = found
+        except ValueError as error:  # what the corpus does not allow; anything else is a bug and ends the run
             row["missing"][name] = str(error)
 
-    codes = [each.codes for each in heard]
+    codes = [each.codes for each in coded]
     statistics = code_statistics(codes, codec.codebook_size)
     row["codes"] = asdict(statistics) | {"entropy_kbps": statistics.kbps(rate), "frame_rate": rate}
     for stage in STAGES:
-        if stage not in heard[0].stages:
+        if stage not in coded[0].stages:
             row["missing"][f"abx: {stage}"] = "the codec has none"
-    with_phones = [each for each in heard if each.clip.name in spoken]
+    with_phones = [each for each in coded if each.clip.name in phones_of]
     for context in ("any", "triphone"):
         for across in (False, True):
-            for stage in heard[0].stages:
+            for stage in coded[0].stages:
                 name = f"abx {context} {'across' if across else 'within'}: {stage}"
-                items = _abx_items(with_phones, spoken, stage, rate, context == "triphone")
-                distance = heard[0].stages[stage].distance
-                attempt(name, lambda i=items, a=across, d=distance: asdict(abx(i, a, d, settings.most)))  # type: ignore[misc]
-    attempt("phones", lambda: asdict(_phones(with_phones, spoken, rate)))
+                items = _abx_items(with_phones, phones_of, stage, rate, context == "triphone")
+                distance = coded[0].stages[stage].distance
+                attempt(name, lambda i=items, a=across, d=distance: asdict(abx(i, a, d, settings.max_items)))  # type: ignore[misc]
+    attempt("phones", lambda: asdict(_phones(with_phones, phones_of, rate)))
     attempt("language_model", lambda: asdict(predictability(codes, codec.codebook_size, rate, settings.budget)))
-    attempt("stability", lambda: _stability(codec, [each.clip for each in heard]))
+    attempt("stability", lambda: _stability(codec, [each.clip for each in coded]))
     for stage in PROBED:
-        attempt(f"probe phone: {stage}", lambda s=stage: asdict(_probe_phones(with_phones, spoken, s, rate)))  # type: ignore[misc]
-        attempt(f"probe speaker: {stage}", lambda s=stage: asdict(_probe_clips(heard, s, _speaker)))  # type: ignore[misc]
-        attempt(f"probe sound: {stage}", lambda s=stage: asdict(_probe_clips(heard, s, _sound_class(heard))))  # type: ignore[misc]
+        attempt(f"probe phone: {stage}", lambda s=stage: asdict(_probe_phones(with_phones, phones_of, s, rate)))  # type: ignore[misc]
+        attempt(f"probe speaker: {stage}", lambda s=stage: asdict(_probe_clips(coded, s, _speaker)))  # type: ignore[misc]
+        attempt(f"probe sound: {stage}", lambda s=stage: asdict(_probe_clips(coded, s, _sound_class(coded))))  # type: ignore[misc]
     return row
 
 
@@ -220,8 +221,8 @@ class _Alignments:
         self._aligner = None if items else Aligner()
         self.backend = f"{items.name}" if items else package("pocketsphinx")
 
-    def remembered(self, clip: Clip, journal: Journal) -> list[Phone]:
-        """As the journal has it, or else found and put there; an `.item` file is quicker read again."""
+    def cached(self, clip: Clip, journal: Journal) -> list[Phone]:
+        """From the journal, or else aligned and written there; an `.item` file is quicker read again."""
         if self._items is not None:
             return self(clip)
         asked = [clip.name, clip.first, clip.samples, clip.text]
@@ -256,7 +257,7 @@ class _Alignments:
             raise AlignmentError("no transcript")
         if clip.item.language not in (None, "en"):
             raise AlignmentError(f"the language is {clip.item.language}, the aligner's is en")
-        return self._aligner(_at(clip, RATE), clip.text)
+        return self._aligner(clip.read(RATE), clip.text)
 
 
 def _with_tokens(codec: object) -> Tokenizer:
@@ -264,10 +265,6 @@ def _with_tokens(codec: object) -> Tokenizer:
         label = getattr(codec, "label", codec)
         raise ValueError(f"{label} has no tokens; this is for codecs that a language model could use")
     return codec
-
-
-def _at(clip: Clip, rate: int) -> NDArray[np.float32]:
-    return audio.resample(clip.read()[np.newaxis], clip.item.sample_rate, rate)[0]
 
 
 def _digest(value: object) -> str:
@@ -278,20 +275,20 @@ def _speaker(clip: Clip) -> str | None:
     return clip.item.speaker
 
 
-def _voice(clip: Clip) -> str:
-    """Whom ABX takes for the speaker: where the corpus names none, one for each of its sources."""
+def _speaker_or_source(clip: Clip) -> str:
+    """The speaker for ABX: where the corpus names none, one for each of its sources."""
     return clip.item.speaker or clip.item.source or "unknown"
 
 
 def _abx_items(
-    heard: Sequence[Heard], spoken: dict[str, list[Phone]], stage: str, rate: float, triphone: bool
+    coded: Sequence[CodedClip], phones_of: dict[str, list[Phone]], stage: str, rate: float, triphone: bool
 ) -> list[Item]:
-    """Single phones in any context, or phones with their neighbours' time, to be compared in the same context."""
+    """Single phones in any context, or phones with their neighbours, to be compared in the same context."""
     items = []
-    for each in heard:
+    for each in coded:
         features = each.stages[stage].features
-        phones = spoken[each.clip.name]
-        speaker = _voice(each.clip)
+        phones = phones_of[each.clip.name]
+        speaker = _speaker_or_source(each.clip)
         for index, phone in enumerate(phones):
             span = phone.frames(rate, len(features))
             context = None
@@ -307,7 +304,7 @@ def _abx_items(
 
 
 def _with_its_neighbours(phones: Sequence[Phone], index: int) -> Phone | None:
-    """The time from the phone before to the one after, if they follow on one another."""
+    """From the start of the phone before to the end of the one after, if they are contiguous."""
     if not 0 < index < len(phones) - 1:
         return None
     before, phone, after = phones[index - 1 : index + 2]
@@ -318,22 +315,22 @@ def _with_its_neighbours(phones: Sequence[Phone], index: int) -> Phone | None:
     return Phone(before.start, after.end, phone.phone, phone.before, phone.after)
 
 
-def _labelled(each: Heard, spoken: dict[str, list[Phone]], rate: float) -> tuple[NDArray[np.int64], list[str]]:
+def _labelled(each: CodedClip, phones_of: dict[str, list[Phone]], rate: float) -> tuple[NDArray[np.int64], list[str]]:
     """The frames of a clip that lie in a phone, and which."""
     frames: list[int] = []
     names: list[str] = []
-    for phone in spoken[each.clip.name]:
+    for phone in phones_of[each.clip.name]:
         span = phone.frames(rate, each.codes.shape[1])
         frames += range(span.start, span.stop)
         names += [phone.phone] * (span.stop - span.start)
     return np.array(frames, dtype=np.int64), names
 
 
-def _phones(heard: Sequence[Heard], spoken: dict[str, list[Phone]], rate: float) -> Any:
+def _phones(coded: Sequence[CodedClip], phones_of: dict[str, list[Phone]], rate: float) -> Any:
     phones: list[str] = []
     tokens: list[NDArray[np.int64]] = []
-    for each in heard:
-        frames, names = _labelled(each, spoken, rate)
+    for each in coded:
+        frames, names = _labelled(each, phones_of, rate)
         phones += names
         tokens.append(each.codes[0, frames])
     if not tokens:
@@ -341,34 +338,34 @@ def _phones(heard: Sequence[Heard], spoken: dict[str, list[Phone]], rate: float)
     return phone_measures(phones, np.concatenate(tokens))
 
 
-def _probe_phones(heard: Sequence[Heard], spoken: dict[str, list[Phone]], stage: str, rate: float) -> Any:
+def _probe_phones(coded: Sequence[CodedClip], phones_of: dict[str, list[Phone]], stage: str, rate: float) -> Any:
     vectors: list[NDArray[np.float32]] = []
     labels: list[str] = []
     groups: list[int] = []
-    for group, each in enumerate(heard):
-        frames, names = _labelled(each, spoken, rate)
+    for group, each in enumerate(coded):
+        frames, names = _labelled(each, phones_of, rate)
         vectors.append(each.stages[stage].features[frames])
         labels += names
         groups += [group] * len(names)
     if not vectors:
         raise ValueError("no clip has phones")
-    every = max(1, len(labels) // MOST_PROBED)
+    every = max(1, len(labels) // MAX_PROBED)
     return probe(np.concatenate(vectors)[::every], labels[::every], groups[::every])
 
 
-def _probe_clips(heard: Sequence[Heard], stage: str, label: Callable[[Clip], str | None]) -> Any:
+def _probe_clips(coded: Sequence[CodedClip], stage: str, label: Callable[[Clip], str | None]) -> Any:
     """By the mean over time of each clip."""
-    known = [(name, each.stages[stage].features.mean(0)) for each in heard if (name := label(each.clip)) is not None]
+    known = [(name, each.stages[stage].features.mean(0)) for each in coded if (name := label(each.clip)) is not None]
     if not known:
-        raise ValueError("the corpus does not tell")
+        raise ValueError("the corpus does not say")
     # Clips of a class stand together in most corpora, and every fourth is tested: so all classes are on both sides.
     known.sort(key=lambda pair: pair[0])
     return probe(np.stack([vector for _, vector in known]), [name for name, _ in known], range(len(known)))
 
 
-def _sound_class(heard: Sequence[Heard]) -> Callable[[Clip], str | None]:
+def _sound_class(coded: Sequence[CodedClip]) -> Callable[[Clip], str | None]:
     """Captions of sounds where they are classes (four clips each), else speech, music or sound."""
-    captions = [each.clip.text for each in heard if each.clip.item.domain == "sound"]
+    captions = [each.clip.text for each in coded if each.clip.item.domain == "sound"]
     classes = {caption for caption in captions if caption and captions.count(caption) >= 4}
     if len(classes) >= 2:
         return lambda clip: clip.text if clip.text in classes else None
@@ -376,7 +373,7 @@ def _sound_class(heard: Sequence[Heard]) -> Callable[[Clip], str | None]:
 
 
 def _stability(codec: Tokenizer, clips: Sequence[Clip]) -> Record:
-    some = [_at(clip, codec.sample_rate) for clip in clips[:: max(1, len(clips) // STABILITY_CLIPS)]]
+    some = [clip.read(codec.sample_rate) for clip in clips[:: max(1, len(clips) // STABILITY_CLIPS)]]
     found = stability(codec.encode, some[:STABILITY_CLIPS], codec.tokenizer.hop_length)
     return {name: asdict(each) for name, each in found.items()}
 

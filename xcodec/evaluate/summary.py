@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from xcodec.evaluate import asr
 from xcodec.evaluate.clips import Clip
-from xcodec.evaluate.codecs import Contender, Tokenizer
+from xcodec.evaluate.codecs import EvaluatedCodec, Tokenizer
 from xcodec.evaluate.journal import Record, read_lines
 from xcodec.evaluate.metrics import METRICS, Measure
 from xcodec.evaluate.probes import code_statistics
 
-# How sure a mean is, and whether two codecs differ: resampling of clips, with no assumption about distributions.
+# Confidence intervals and paired tests: resampling of clips, with no assumption about distributions.
 #
 # Every quantity is a ratio of sums over clips. For a score the denominators are ones, which makes it the mean; for a
 # word error rate they are words, for a bitrate seconds.
@@ -127,7 +128,7 @@ def measures() -> dict[str, Measure]:
 
 
 def summarise(
-    folder: Path, codecs: Sequence[Contender], clips: Sequence[Clip], backends: dict[str, str], costs: Record
+    folder: Path, codecs: Sequence[EvaluatedCodec], clips: Sequence[Clip], backends: dict[str, str], costs: Record
 ) -> Record:
     """Means with intervals by codec and domain, and paired tests between codecs, of the clips and codecs given."""
     wanted = {(clip.name, codec.identity) for clip in clips for codec in codecs}
@@ -145,12 +146,19 @@ def summarise(
             for name, each in known.items()
             if name in used
         },
+        "undefined": _undefined(lines, list(known)),
         "codecs": [_codec(folder, codec, clips, lines, list(known)) | _cost(codec, costs) for codec in codecs],
         "paired": {
             domain: _paired([line for line in lines if line["domain"] == domain], codecs, list(known))
             for domain in _domains(lines)
         },
     }
+
+
+def _undefined(lines: list[Record], names: list[str]) -> dict[str, dict[str, int]]:
+    """By measure and reason, for how many pairs of clip and codec there is no value."""
+    counts = {name: Counter(line["undefined"][name] for line in lines if name in line["undefined"]) for name in names}
+    return {name: dict(sorted(reasons.items())) for name, reasons in counts.items() if reasons}
 
 
 def _domains(lines: list[Record]) -> list[str]:
@@ -161,11 +169,11 @@ def _backend(name: str, backends: dict[str, str]) -> str:
     return backends.get(name) or backends.get("wer" if name in {each.name for each in asr.MEASURES} else "") or "xcodec"
 
 
-def _cost(codec: Contender, costs: Record) -> Record:
+def _cost(codec: EvaluatedCodec, costs: Record) -> Record:
     return {"cost": costs[codec.label]} if codec.label in costs else {}
 
 
-def _codec(folder: Path, codec: Contender, clips: Sequence[Clip], lines: list[Record], names: list[str]) -> Record:
+def _codec(folder: Path, codec: EvaluatedCodec, clips: Sequence[Clip], lines: list[Record], names: list[str]) -> Record:
     own = [line for line in lines if line["identity"] == codec.identity]
     row: Record = {"label": codec.label, "identity": codec.identity, "kbps": codec.kbps, "domains": {}}
     for domain in _domains(own):
@@ -174,12 +182,14 @@ def _codec(folder: Path, codec: Contender, clips: Sequence[Clip], lines: list[Re
         row["domains"][domain] = {"clips": len(here), "measures": cells}
     if isinstance(codec, Tokenizer):
         files = [folder / "clips" / codec.label / f"{clip.key}.npy" for clip in clips]
-        found = code_statistics([np.load(file) for file in files], codec.codebook_size)
-        row["codes"] = asdict(found) | {
-            "entropy_kbps": found.kbps(codec.tokenizer.frame_rate),
-            "frame_rate": codec.tokenizer.frame_rate,
-            "codebook_size": codec.codebook_size,
-        }
+        codes = [np.load(file) for file in files if file.exists()]  # a clip that the codec failed for has none
+        if codes:
+            found = code_statistics(codes, codec.codebook_size)
+            row["codes"] = asdict(found) | {
+                "entropy_kbps": found.kbps(codec.tokenizer.frame_rate),
+                "frame_rate": codec.tokenizer.frame_rate,
+                "codebook_size": codec.codebook_size,
+            }
     return row
 
 
@@ -203,7 +213,7 @@ def _values(lines: list[Record], name: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _paired(lines: list[Record], codecs: Sequence[Contender], names: list[str]) -> dict[str, list[Record]]:
+def _paired(lines: list[Record], codecs: Sequence[EvaluatedCodec], names: list[str]) -> dict[str, list[Record]]:
     result = {}
     for name in names:
         if name in NOT_COMPARED:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec.data.manifest import AudioItem, BrokenAudioError, Choice, DataError, stream_item
+from xcodec.data.manifest import Choice, DataError, stream_item
 from xcodec.data.token_table import (
     TableInfo,
     TokenItem,
@@ -128,7 +128,7 @@ def tokenize(
     info = _info(codec, bandwidth)
     with alone(folder, shard):
         table = Table(folder, info)
-        clips, skipped = read_clips(corpus, table, max_seconds, shard)
+        clips, skipped = read_clips(corpus, table, choice, max_seconds, shard)
         compared = compare(clips, table, shard)
         if compared.foreign and not update:
             name, reason = next(iter(compared.foreign.items()))
@@ -162,10 +162,9 @@ def tokenize(
         _write_skipped(folder, shard, skipped, {clip.path for clip in clips if choice(clip.item)})
         present = [name for each in shards(folder) for name in read_ids(each)]
         report = TokenizeReport(rows, len(kept & set(present)), skipped, already, len(present))
-    if report.rows != report.kept + len(skipped) + report.already or len(present) != len(set(present)):
-        raise DataError(
-            f"{folder}: the rows do not add up: {report}, {len(present) - len(set(present))} of them double"
-        )
+    doubles = len(present) - len(set(present))
+    if report.rows != report.kept + len(skipped) + report.already or doubles:
+        raise DataError(f"{folder}: the rows do not add up: {report}; {doubles} ids are in the table twice")
     return report
 
 
@@ -207,30 +206,30 @@ def _new_encoder(model: str | None, device: str, engine: Engine, bandwidth: floa
 
 
 def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
-    @lru_cache(maxsize=1)  # the clips of a file mostly follow each other
-    def content(path: str, stamp: str, item: AudioItem) -> str:
-        return content_hash(item)
+    hashed: dict[tuple[str, str], str] = {}  # of one file: its clips mostly follow each other
 
     def encode(clip: Clip) -> TokenItem | Skipped:
-        item = clip.item
+        path = clip.item.path
         try:
-            stamp = file_stamp(item.path)
-            known = content(clip.path, stamp, item)
-            codes = _codes(codec, bandwidth, item)
-            if file_stamp(item.path) != stamp:
-                return clip.skipped(f"{item.path}: was changed while it was read")
-        except (BrokenAudioError, OSError) as error:
+            stamp = file_stamp(path)
+            if (clip.path, stamp) not in hashed:
+                hashed.clear()
+                hashed[clip.path, stamp] = content_hash(clip.item)
+            codes = _codes(codec, bandwidth, clip)
+            if file_stamp(path) != stamp:
+                return clip.skipped(f"{path}: was changed while it was read")
+        except OSError as error:
             return clip.skipped(one_line(error))
-        return clip.row(codes, clip.origin(known, stamp))
+        return clip.row(codes, clip.origin(hashed[clip.path, stamp], stamp))
 
     return encode
 
 
-def _codes(codec: Codec, bandwidth: float | None, item: AudioItem) -> NDArray[np.uint16]:
+def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> NDArray[np.uint16]:
     """Codes [K, F], those that `xcodec encode` gives of the same samples."""
     encoder = StreamingEncoder(codec, bandwidth)
     made = []
-    with closing(stream_item(item, codec.sample_rate)) as blocks:
+    with closing(stream_item(clip.item, codec.sample_rate, clip.file_samples)) as blocks:
         while True:
             with signals_deferred():
                 block = next(blocks, None)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from xcodec.data.manifest import AudioItem, DataError, UnreadableFile, read_header, read_rows
+from xcodec.data.manifest import AudioItem, Choice, DataError, UnreadableFile, read_header, read_rows
 from xcodec.data.token_table import Origin, TableInfo, TokenItem, read_info, read_origins, shards
 
 Shard = tuple[int, int]
@@ -123,9 +124,9 @@ class Table:
 
 
 def read_clips(
-    corpus: Path, table: Table, max_seconds: float | None, shard: Shard = (0, 1)
+    corpus: Path, table: Table, choice: Choice, max_seconds: float | None, shard: Shard = (0, 1)
 ) -> tuple[list[Clip], list[Skipped]]:
-    """The clips of a shard of a corpus, and what is none.
+    """All clips of a shard of a corpus, and what of its choice is none.
 
     Raises:
         DataError: as :func:`read_rows` does.
@@ -155,6 +156,7 @@ def read_clips(
         skipped += [
             Skipped(name + span(rest), f"a rest of {rest.seconds:g} s, less than a tenth of a piece", path)
             for rest in rests
+            if choice(row)
         ]
     return clips, skipped
 
@@ -205,7 +207,7 @@ def compare(clips: Sequence[Clip], table: Table, shard: Shard = (0, 1)) -> Compa
     elsewhere = {
         name: origin
         for name, origin in table.origins.items()
-        if origin.path not in own_paths and in_shard(name.rpartition("#")[0].partition("@")[0], shard)
+        if origin.path not in own_paths and in_shard(_file_of(name), shard)
     }
     # Without rows from elsewhere, a path that the table does not know is new, and need not be hashed now.
     clips = _identified([clip for clip in clips if elsewhere or clip.path in table.by_path], table) + [
@@ -270,6 +272,11 @@ def _foreign(clips: Sequence[Clip], table: Table, elsewhere: dict[str, Origin], 
         if name not in claimed and any(origin.overlaps(each) and origin.audio != each.audio for each in own):
             found[name] = "the corpus cuts its file into other pieces"
     return found
+
+
+def _file_of(name: str) -> str:
+    """The file of a row, from its id."""
+    return re.sub(r"@\d+$", "", name.rpartition("#")[0])  # without the offset in an archive
 
 
 def _digest(name: str) -> str:

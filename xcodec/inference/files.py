@@ -62,7 +62,7 @@ class Recording:
 
         Raises:
             OSError: the file cannot be read.
-            AudioError: it is not sound audio; if it is damaged deep inside, that shows only there.
+            AudioError: it is not intact audio; if it is damaged deep inside, that shows only there.
         """
         expected = audio.stated_seconds(self._path) if self._progress is not None else None
         encoders: list[StreamingEncoder] = []
@@ -143,7 +143,7 @@ class FileCodec:
 
         Raises:
             OSError: a file cannot be read or written.
-            AudioError: the source is not sound audio.
+            AudioError: the source is not intact audio.
         """
         recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
         pieces, shape = _begun(recording.codes())
@@ -175,14 +175,14 @@ class FileCodec:
 
         Raises:
             OSError: a file cannot be read or written.
-            AudioError: the source is not sound audio, or the target's suffix cannot be written.
+            AudioError: the source is not intact audio, or the target's suffix cannot be written.
         """
         # Before the work, because it knows which formats can be written.
         audio.Writer(target, self._codec.sample_rate)
         recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
         pieces, shape = _begun(recording.codes())
         writer = audio.Writer(target, self._codec.sample_rate, shape[0])
-        # Of the last frame, what lies beyond the recording is cut off; until then, less is decoded than was heard.
+        # Of the last frame, what lies beyond the recording is cut off; until then, less is decoded than was read.
         self._write_audio(writer, target, pieces, shape[0], lambda: recording.samples)
         return self._report(source, target, shape, recording.samples)
 
@@ -196,17 +196,17 @@ class FileCodec:
         progress: Progress | None = None,
     ) -> None:
         """Codes [C, K, f], piece by piece, to the first `samples` of the audio they stand for."""
-        sounds = self._sounds(codes, channels)
-        first = next(sounds)  # before there is a file
+        pieces = self._decoded(codes, channels)
+        first = next(pieces)  # before there is a file
         self._prepare(target)
         with writing(writer):
-            for sound in chain([first], sounds):
+            for piece in chain([first], pieces):
                 with signals_deferred():
-                    writer.write(sound[:, : samples() - writer.samples])
+                    writer.write(piece[:, : samples() - writer.samples])
                 if progress is not None:
                     progress(writer.samples / samples())
 
-    def _sounds(self, codes: Iterator[Tensor], channels: int) -> Iterator[NDArray[np.float32]]:
+    def _decoded(self, codes: Iterator[Tensor], channels: int) -> Iterator[NDArray[np.float32]]:
         """Codes [C, K, f], piece by piece, to audio [C, t], each channel decoded as if alone."""
         decoders = [StreamingDecoder(self._codec, _BLOCK_FRAMES) for _ in range(channels)]
         for piece in codes:

@@ -7,6 +7,7 @@ packets, since an `.xc` file begins with counts that only its end knows (docs/xc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,13 +47,15 @@ def encode_pipe(
         model=codec.config.name,
         model_hash=bytes.fromhex(codec.fingerprint.tokens),
     )
-    writer = stream.StreamWriter(target, header)
-    for block in _pcm(source, codec.sample_rate):
+    blocks = _pcm(source, codec.sample_rate)
+    first = next(blocks, None)
+    if first is None:
+        raise ValueError("there is no audio on standard input; give raw 16-bit samples")
+    writer = stream.StreamWriter(target, header)  # which writes, so not before it is known what the source is
+    for block in chain([first], blocks):
         codes = encoder.encode(block)
         if codes.shape[2]:
             writer.write(codes.cpu().numpy())
-    if not encoder.samples:
-        raise ValueError("there is no audio on standard input; give raw 16-bit samples")
     writer.write(encoder.finish().cpu().numpy())
     writer.finish(encoder.samples)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from xcodec.lm.config import LMConfig
 from xcodec.lm.layout import END, PAD
 from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model
-from xcodec.lm.transformer import NORM_EPS
+from xcodec.lm.transformer import NORM_EPS, ROPE_THETA
 from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, CheckpointError, read_json, read_tensors, write_checkpoint
 from xcodec.utils.config import ConfigError
 from xcodec.utils.files import whole_folder
@@ -126,7 +126,7 @@ def to_llama(model: AutoregressiveLM) -> Any:
         num_key_value_heads=own.heads,
         max_position_embeddings=4096,
         rms_norm_eps=NORM_EPS,
-        rope_parameters={"rope_type": "default", "rope_theta": own.rope_theta},
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=False,
         pad_token_id=PAD,
         bos_token_id=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from xcodec.utils.config import build, require
 
@@ -16,6 +16,8 @@ FRONT_ENDS = ("espeak", "characters")
 class TransformerConfig:
     """A stack of Llama's layers: RMS norm before each half, rotary positions, gated feed-forward, no biases."""
 
+    GONE: ClassVar[dict[str, Any]] = {"rope_theta": 10_000.0}
+
     width: int = 256
     """Channels (D)."""
     layers: int = 6
@@ -24,8 +26,6 @@ class TransformerConfig:
     """Channels inside the feed-forward half; Llama takes 8/3 of the width."""
     dropout: float = 0.1
     """Of what each half adds, in training."""
-    rope_theta: float = 10_000.0
-    """Longest wavelength of the rotary positions."""
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "inner"):

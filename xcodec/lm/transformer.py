@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from xcodec.lm.config import TransformerConfig
 
 NORM_EPS = 1e-5
+ROPE_THETA = 10_000.0
+"""Longest wavelength of the rotary positions."""
 
 
 class KVCache:
@@ -138,7 +140,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config, causal, levels) for _ in range(config.layers))
         self.norm = RMSNorm(config.width, levels)
         half = config.width // config.heads // 2
-        speeds = config.rope_theta ** (-torch.arange(half) / half)
+        speeds = ROPE_THETA ** (-torch.arange(half) / half)
         self.register_buffer("speeds", speeds, persistent=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and "norm" not in name:

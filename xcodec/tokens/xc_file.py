@@ -72,7 +72,7 @@ class AudioTokenizer(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second of the audio it hears and makes."""
+        """Samples per second of the audio it takes and gives."""
 
     @property
     def frame_rate(self) -> float:

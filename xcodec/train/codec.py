@@ -21,28 +21,29 @@ from xcodec.codec.spectral import SpectralDecoder
 from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CropBatch, crop_loader
 from xcodec.train.config import TrainConfig
-from xcodec.train.discriminators import Discriminators, halves
+from xcodec.train.discriminators import Discriminators, split_outputs
 from xcodec.train.init import (
-    RecurringCrops,
-    balance_branches,
-    codebooks_are_placed,
+    RepeatedCrops,
+    cache_features,
+    codebooks_initialised,
+    freeze_all_but_decoder,
+    init_codebooks,
+    init_semantic_branch,
+    limit_semantic_levels,
     load_teacher,
-    place_codebooks,
     read_directions,
-    remember_features,
-    rest_but_decoder,
-    spare_semantics,
-    start_semantics,
+    scale_semantic_branch,
 )
-from xcodec.train.logging import CodeStatistics, Reporter, Validation, Validator
-from xcodec.train.loop import Run, WeightAverage, find_checkpoint, load_training, load_weights
-from xcodec.train.losses import CodecLosses, Ear, adversarial_losses, discriminator_loss
+from xcodec.train.logging import CodeStatistics, Validation, Validator
+from xcodec.train.loop import Trainer, WeightAverage, load_weights
+from xcodec.train.losses import CodecLosses, PerceptualLoss, adversarial_losses, discriminator_loss
+from xcodec.train.vocoder_losses import VocoderLosses
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
 """How the names of the weights begin that lie before the quantiser."""
 
 
-class CodecTrainer(Run[CropBatch]):
+class CodecTrainer(Trainer[CropBatch]):
     """One run: the networks, their optimisers, and their losses."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -52,27 +53,29 @@ class CodecTrainer(Run[CropBatch]):
         self.config = config
         codec = XCodec(config.codec)
         if config.tokens_stay:
-            rest_but_decoder(codec)
+            freeze_all_but_decoder(codec)
         self.trainable = {name: value for name, value in codec.named_parameters() if value.requires_grad}
-        self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._two_sides()))
+        self.codec, self.optimizer = self.accelerator.prepare(codec, self._adamw(self._parameter_groups()))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
         self.discriminators: nn.Module | None = None
         if config.discriminators.kinds and (config.losses.adversarial or config.losses.feature_matching):
             self._make_discriminators()
-        ear, decoder = None, codec.acoustic_decoder
-        if config.losses.heard and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
-            ear = Ear(config.heard_by, decoder.spectrogram, codec.sample_rate)
-        spectrogram = decoder.spectrogram if isinstance(decoder, SpectralDecoder) else None
-        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, ear, spectrogram)
+        perceptual, decoder = None, codec.acoustic_decoder
+        if config.losses.perceptual and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
+            perceptual = PerceptualLoss(config.perceptual_teacher, decoder.spectrogram, codec.sample_rate)
+        vocoder = None
+        if isinstance(decoder, SpectralDecoder) and decoder.vocoder is not None:
+            vocoder = VocoderLosses(config.losses, decoder.spectrogram)
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, perceptual, vocoder)
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
-        self.crops = RecurringCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
+        self.crops = RepeatedCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
         self.validator: Validator | None = None
         self.quantizing = False
         self.drawn: list[Tensor | None] = []
 
-    def _two_sides(self) -> list[dict[str, Any]]:
-        """What lies before the quantiser and what lies after it, as parameter groups in this order."""
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What lies before the quantiser and what lies after it, in this order."""
         before: list[Tensor] = []
         after: list[Tensor] = []
         for name, parameter in self.trainable.items():
@@ -87,9 +90,9 @@ class CodecTrainer(Run[CropBatch]):
 
     def _make_discriminators(self) -> None:
         torch.manual_seed(self.config.seed + 1)  # the same ones whenever they join
-        critics = Discriminators(self.config.discriminators)
+        discriminators = Discriminators(self.config.discriminators)
         self.discriminators, self.discriminator_optimizer = self.accelerator.prepare(
-            critics, self._adamw(critics.parameters())
+            discriminators, self._adamw(discriminators.parameters())
         )
 
     @property
@@ -99,8 +102,12 @@ class CodecTrainer(Run[CropBatch]):
 
     # --- one step ------------------------------------------------------------------------------------------
 
+    def train_step(self, batch: CropBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One pass; see :meth:`gan_step`."""
+        return self.gan_step(batch.audio.to(self.accelerator.device), self.drawn[number])
+
     def gan_step(self, clips: Tensor, codebooks: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
-        """One pass: the codec runs once; the discriminators learn from its output; then the codec learns.
+        """One pass: the codec runs once; the discriminators are updated on its output, then the codec is.
 
         Args:
             clips: float [B, 1, T].
@@ -109,100 +116,91 @@ class CodecTrainer(Run[CropBatch]):
         Returns:
             Every loss by its name, and the codes int64 [B, K, F], if any.
         """
-        play = self.config.discriminators
-        clip_norm, norms = self.config.optimizer.clip, {}
-        critics_listen = self.discriminators is not None and play.play_at(self.step)
-        output = self.codec(clips, codebooks, critics_listen or self.losses.hear_audio)
+        accelerator, config = self.accelerator, self.config.discriminators
+        clip_norm = self.config.optimizer.clip
+        others: dict[str, Tensor] = {}  # what is logged, but not part of the codec's loss
+        adversarial = self.discriminators is not None and self.step >= config.start
+        output = self.codec(clips, codebooks, adversarial or self.losses.needs_audio)
         losses = self.losses(output, clips)
 
-        if self.discriminators is not None and critics_listen and output.audio is not None:
-            real, fake = clips[: play.clips], output.audio[: play.clips].float()
+        if self.discriminators is not None and adversarial:
+            real, fake = clips[: config.clips], output.audio[: config.clips].float()
 
-            if play.learn_at(self.step):
-                verdicts = self.discriminators(torch.cat([real, fake.detach()]))
-                on_real, on_fake = halves(verdicts)
-                mistakes = discriminator_loss(on_real, on_fake)
-                self.accelerator.backward(mistakes)
-                norms["discriminator"] = mistakes
-                if self.accelerator.sync_gradients:
-                    norms["discriminator_gradient"] = self.accelerator.clip_grad_norm_(
-                        self.discriminators.parameters(), clip_norm
-                    )
-                self.discriminator_optimizer.step()
-                self.discriminator_optimizer.zero_grad()
+            # The discriminators' update.
+            outputs = self.discriminators(torch.cat([real, fake.detach()]))
+            others["discriminator"] = discriminator_loss(*split_outputs(outputs))
+            accelerator.backward(others["discriminator"])
+            if accelerator.sync_gradients:
+                parameters = self.discriminators.parameters()
+                others["discriminator_gradient"] = accelerator.clip_grad_norm_(parameters, clip_norm)
+            self.discriminator_optimizer.step()
+            self.discriminator_optimizer.zero_grad()
 
-            critics = self.accelerator.unwrap_model(self.discriminators).requires_grad_(False)
-            with self.accelerator.autocast():
+            # What they make of the codec's output from now on; they take no gradient from the codec's loss.
+            discriminators = accelerator.unwrap_model(self.discriminators).requires_grad_(False)
+            with accelerator.autocast():
                 with torch.no_grad():
-                    on_real = critics(real)
-                on_fake = critics(fake)
-            critics.requires_grad_(True)
+                    on_real = discriminators(real)
+                on_fake = discriminators(fake)
+            discriminators.requires_grad_(True)
             losses |= adversarial_losses(self.config.losses, on_real, on_fake)
 
+        # The codec's update.
         total = self.losses.weighted(losses)
-        self.accelerator.backward(total)
-        if self.accelerator.sync_gradients:
-            norms["gradient"] = self.accelerator.clip_grad_norm_(self.trainable.values(), clip_norm)
+        accelerator.backward(total)
+        if accelerator.sync_gradients:
+            others["gradient"] = accelerator.clip_grad_norm_(self.trainable.values(), clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {"total": total, **losses, **norms}, output.codes
+        return {"total": total, **losses, **others}, output.codes
 
     # --- the run -------------------------------------------------------------------------------------------
 
     def start(self, resume: bool) -> None:
         """Take the weights from the newest checkpoint, from ``init_from``, or from the teacher's source."""
-        config, say = self.config, self.accelerator.print
-        newest = find_checkpoint(self.checkpoints, resume, say)
-        if newest is not None:
-            load_weights(newest, self.network)
-            self._resume(load_training(newest))
-        elif config.init_from is not None:
+        super().start(resume)
+        config = self.config
+        if self.network.teacher is not None and config.teacher_cache is not None:
+            cache_features(self.network.teacher, Path(config.teacher_cache))
+        if config.semantic_levels is not None:
+            limit_semantic_levels(self.network, config.semantic_levels)
+
+    def initialise(self) -> None:
+        """From ``init_from``, or else the teacher from its source, and the semantic branch from the teacher."""
+        config = self.config
+        if config.init_from is not None:
             load_weights(config.init_from, self.network)
         elif self.network.teacher is not None:
             load_teacher(self.network.teacher)
             if config.semantic_share is not None:
                 clips = self.first_clips()
                 given = config.semantic_directions
-                start_semantics(self.network, clips, None if given is None else read_directions(given))
-                balance_branches(self.network, clips, config.semantic_share)
-        if self.network.teacher is not None and config.teacher_cache is not None:
-            remember_features(self.network.teacher, Path(config.teacher_cache))
-        if config.semantic_levels is not None:
-            spare_semantics(self.network, config.semantic_levels)
-        if newest is None and self.average is not None:
-            self.average.load(self.trainable)
+                init_semantic_branch(self.network, clips, None if given is None else read_directions(given))
+                scale_semantic_branch(self.network, clips, config.semantic_share)
 
     def train(self) -> None:
         """From wherever the run stands to its last step."""
-        config, accelerator = self.config, self.accelerator
-        clips_per_step = config.accumulation * config.batch_size * accelerator.num_processes
-        reporter = Reporter(
-            config.folder,
-            CodeStatistics(config.codec.quantizer.codebooks, config.codec.quantizer.codebook_size),
-            config.codec.sample_rate,
-            self.step,
-            config.steps,
-            clips_per_step * config.data.seconds,
-            main=accelerator.is_main_process,
-            tensorboard=config.tensorboard,
-        )
+        config, quantizer = self.config, self.config.codec.quantizer
+        clips_per_step = config.accumulation * config.batch_size * self.accelerator.num_processes
+        statistics = CodeStatistics(quantizer.codebooks, quantizer.codebook_size)
+        reporter = self.reporter(statistics, config.codec.sample_rate, clips_per_step * config.data.seconds)
         self.validator = self._validator() if config.data.validation else None
-        self.quantizing = codebooks_are_placed(self.network)
+        self.quantizing = codebooks_initialised(self.network)
         self.codec.train()
         self.run_steps(reporter)
 
-    def before_step(self, say: Callable[[str], None]) -> None:
-        """Place the codebooks when their time has come, and draw how many of them each clip uses."""
+    def before_step(self, log: Callable[[str], None]) -> None:
+        """Initialise the codebooks when their time has come, and draw how many of them each clip uses."""
         if self.step >= self.config.quantize_from and not self.quantizing:
-            say(f"step {self.step}: placing the codebooks by k-means")
-            self.place_codebooks()
+            log(f"step {self.step}: initialising the codebooks by k-means")
+            self.init_codebooks()
             self.quantizing = True
         if self.quantizing and not self.config.optimizer.encoder_scale:
             self.freeze_encoder()
         self.drawn = list(self.draw_codebooks()) if self.quantizing else [None] * self.config.accumulation
 
     def freeze_encoder(self) -> None:
-        """Take what lies before the quantiser out of training, once: nothing of it is computed backwards any more."""
+        """Freeze what lies before the quantiser, once: from then on it has no backward pass."""
         before, _ = self.optimizer.param_groups
         if not any(parameter.requires_grad for parameter in before["params"]):
             return
@@ -211,10 +209,6 @@ class CodecTrainer(Run[CropBatch]):
             parameter.grad = None
         # What synchronises gradients between ranks has counted them already, and would wait for these.
         self.codec = self.accelerator.prepare_model(self.network)
-
-    def learn(self, batch: CropBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
-        """One pass; see :meth:`gan_step`."""
-        return self.gan_step(batch.audio.to(self.accelerator.device), self.drawn[number])
 
     def describe(self, batch: CropBatch) -> str:
         """Which crops of which files."""
@@ -252,8 +246,8 @@ class CodecTrainer(Run[CropBatch]):
         drawn = choices[torch.randint(len(choices), shape, generator=generator)]
         return [of_ranks[accelerator.process_index].to(accelerator.device) for of_ranks in drawn]
 
-    def place_codebooks(self) -> None:
-        """Start the codebooks where the latents of the batches to come are."""
+    def init_codebooks(self) -> None:
+        """K-means on the latents of the batches to come."""
         config, accelerator = self.config, self.accelerator
         loader = crop_loader(
             self.crops,
@@ -264,7 +258,7 @@ class CodecTrainer(Run[CropBatch]):
             steps=config.kmeans_batches,
         )
         batches = (batch.audio.to(accelerator.device) for batch in loader)
-        place_codebooks(self.network, batches, self.config.semantic_levels)
+        init_codebooks(self.network, batches, self.config.semantic_levels)
 
     def first_clips(self) -> Tensor:
         """Clips [B, 1, T] of the first steps, the same on every rank."""
@@ -278,40 +272,40 @@ class CodecTrainer(Run[CropBatch]):
         """
         if self.validator is None:
             return None
-        critics = None
+        discriminators = None
         if self.discriminators is not None and self.step >= self.config.discriminators.start:
-            critics = self.accelerator.unwrap_model(self.discriminators)
+            discriminators = self.accelerator.unwrap_model(self.discriminators)
         counts = self.config.codec.bandwidth_codebooks if self.quantizing else (None,)
         with self.averaged():
-            return self.validator(self.network, self.losses, critics, counts)
+            return self.validator(self.network, self.losses, discriminators, counts)
 
     def state(self) -> dict[str, Any]:
-        """Optimisers and discriminators."""
-        training: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
-        if self.discriminators is not None:
-            training["discriminators"] = self.accelerator.unwrap_model(self.discriminators).state_dict()
-            training["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
-        return training
+        """The discriminators and their optimiser."""
+        if self.discriminators is None:
+            return {}
+        return {
+            "discriminators": self.accelerator.unwrap_model(self.discriminators).state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+        }
+
+    def load_state(self, training: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave. Discriminators that the run has gained since are initialised."""
+        if self.discriminators is None:
+            return
+        try:
+            self.accelerator.unwrap_model(self.discriminators).load_state_dict(training["discriminators"])
+            self.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
+        except (KeyError, RuntimeError):
+            self.accelerator.print("the checkpoint has no such discriminators; they are initialised anew")
+            self._make_discriminators()
+
+    def load_model(self, folder: Path) -> None:
+        """The codec's weights."""
+        load_weights(folder, self.network)
 
     def write_model(self, folder: Path) -> None:
         """The codec, in a folder of its own."""
         self.network.save_pretrained(folder)
-
-    def _resume(self, training: dict[str, Any]) -> None:
-        """Take up what :meth:`save` wrote. What the run has gained since starts afresh."""
-        self.step = training["step"]
-        self.optimizer.load_state_dict(training["optimizer"])
-        if self.discriminators is not None:
-            try:
-                self.accelerator.unwrap_model(self.discriminators).load_state_dict(training["discriminators"])
-                self.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
-            except (KeyError, RuntimeError):
-                self.accelerator.print("the checkpoint has no such discriminators; they start afresh")
-                self._make_discriminators()
-        if self.average is not None:
-            self.average.load(training.get("average", self.trainable))
-        if self.accelerator.scaler is not None and "scaler" in training:
-            self.accelerator.scaler.load_state_dict(training["scaler"])
 
     def _validator(self) -> Validator:
         data, rate = self.config.data, self.config.codec.sample_rate
@@ -327,14 +321,12 @@ class CodecTrainer(Run[CropBatch]):
         after["lr"] = lr
         rates = {"lr": lr, "lr/encoder": before["lr"]}
         if self.discriminators is not None:
-            factor = (config.discriminators.lr or config.optimizer.lr) / config.optimizer.lr
-            rates["lr/discriminators"] = lr * factor
             for group in self.discriminator_optimizer.param_groups:
-                group["lr"] = lr * factor
+                group["lr"] = lr
         return rates
 
     def accumulated(self) -> list[nn.Module]:
-        """The codec, and its critics if there are any."""
+        """The codec, and its discriminators if there are any."""
         return [self.codec] if self.discriminators is None else [self.codec, self.discriminators]
 
 

@@ -1,4 +1,4 @@
-"""Everything a training run depends on, as frozen dataclasses that check themselves; config_files.py reads them."""
+"""Everything a training run depends on, as frozen dataclasses that check themselves, and as YAML files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISCRIMINATOR_KINDS = ("stft", "period", "resolution")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is heard."""
+    """The audio to train and validate on."""
 
     train: list[CorpusConfig] = field(default_factory=list)
     """The mixture to learn from."""
@@ -33,11 +33,11 @@ class DataConfig:
     seconds: float = 3.0
     """Length of a crop: a whole number of the codec's frames."""
     distinct_crops: int | None = None
-    """Train on this many crops over and over, for ``teacher_cache``; ``null``: none comes twice."""
+    """Train on this many crops over and over, for ``teacher_cache``; ``null``: no crop is repeated."""
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    """Rooms, microphones and noise; none by default. Validation hears none."""
+    """Rooms, microphones and noise; none by default, and none in validation."""
     max_broken_files: int = 20
     """Broken or missing files that are skipped; the next one ends the run."""
     workers: int = 2
@@ -121,28 +121,23 @@ class LossWeights:
 
     spectra: float = 0.0
     """L1 between compressed magnitudes, of a spectral decoder: the one loss that needs no phases, and so no audio."""
-    heard: float = 0.0
-    """L1 between what ``ear`` hears in the decoder's spectra and in the true ones, of a spectral decoder."""
+    perceptual: float = 0.0
+    """L1 between the hidden states of ``perceptual_model`` for the decoder's spectra and for the true ones, of a
+    spectral decoder."""
     amplitude: float = 0.0
     """L1 between log magnitudes of a vocoder's spectra and the true ones."""
     phase: float = 0.0
-    """Of a vocoder's spectra: how phases turn from window to window, and how that and group delay change over bins."""
+    """Of a vocoder's spectra: how phases turn from window to window, and phases after the shift that fits best."""
     consistency: float = 0.0
     """L1 between a vocoder's spectra and those of the waveform made of them."""
-    waveform: float = 0.0
-    """L1 between waveforms."""
     mel: float = 0.0
     """Multi-scale log-mel L1."""
-    complex: float = 0.0
-    """L1 between spectra with compressed magnitudes and their phases: tells the phase early in training."""
     stft: float = 1.0
     """Multi-resolution STFT: spectral convergence + log magnitude (Parallel WaveGAN; the release)."""
     subband_stft: float = 1.0
     """The same on six sub-bands (the release)."""
     semantic: float = 100.0
     """Mean squared error of the teacher's features (paper §3.2)."""
-    semantic_cosine: float = 0.0
-    """1 − cosine similarity of the teacher's features."""
     commitment: float = 1.0
     """Of the encoder to the codes."""
     adversarial: float = 1.0
@@ -158,32 +153,23 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class SpectraConfig:
-    """Resolutions of the spectral losses. One transform per resolution serves all of them."""
+    """Resolutions of the losses ``mel`` and ``stft``. One transform per resolution serves both."""
 
     resolutions: tuple[tuple[int, ...], ...] = ((512, 120, 40), (1024, 240, 80), (2048, 300, 160))
     """FFT size, hop and number of mel bands of each (the release's FFT sizes and hops)."""
-    complex_fft: tuple[int, ...] = (512,)
-    """FFT sizes, among the resolutions, at which the ``complex`` loss listens."""
-    subband_resolutions: tuple[tuple[int, ...], ...] = ((128, 30), (256, 60), (512, 60))
-    """FFT size and hop of each sub-band resolution, in samples of a sub-band."""
 
     def __post_init__(self) -> None:
-        for name, length in (("resolutions", 3), ("subband_resolutions", 2)):
-            rows = tuple(tuple(row) for row in getattr(self, name))
-            object.__setattr__(self, name, rows)
-            _require(
-                all(len(row) == length and min(row) > 0 for row in rows),
-                f"spectra.{name} must be rows of {length} positive numbers, not {[list(row) for row in rows]}",
-            )
-        object.__setattr__(self, "complex_fft", tuple(self.complex_fft))
-        sizes = [row[0] for row in self.resolutions]
-        for size in self.complex_fft:
-            _require(size in sizes, f"spectra.complex_fft asks for {size}, but the resolutions have {sizes}")
+        rows = tuple(tuple(row) for row in self.resolutions)
+        object.__setattr__(self, "resolutions", rows)
+        _require(
+            all(len(row) == 3 and min(row) > 0 for row in rows),
+            f"spectra.resolutions must be rows of 3 positive numbers, not {[list(row) for row in rows]}",
+        )
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The critics, and when they play."""
+    """The discriminators, and when they take part."""
 
     kinds: tuple[str, ...] = ("stft",)
     """Any of ``stft`` (the release's), ``period`` (HiFi-GAN) and ``resolution`` (UnivNet, DAC)."""
@@ -194,16 +180,10 @@ class DiscriminatorConfig:
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     resolutions: tuple[int, ...] = (512, 1024, 2048)
     """FFT sizes of the ``resolution`` kind; the hop is a quarter."""
-    lr: float | None = None
-    """Learning rate; the codec's if ``null``. It follows the codec's schedule."""
     start: int = 0
-    """First step at which they play."""
-    every: int = 1
-    """From then on they are heard at every n-th step; in between, the codec learns from the other losses alone."""
-    update_every: int = 1
-    """At every n-th of the steps at which they are heard, they learn too."""
+    """First step at which they take part."""
     clips: int | None = None
-    """How many clips of a batch they hear; all if ``null``. Where they are the slowest part, few will do."""
+    """How many clips of a batch they are given; all if ``null``. Where they are the slowest part, few will do."""
 
     def __post_init__(self) -> None:
         for name in ("kinds", "stft_hops", "periods", "resolutions"):
@@ -213,17 +193,9 @@ class DiscriminatorConfig:
                 kind in DISCRIMINATOR_KINDS,
                 f"discriminators.kinds has {kind!r}; known: {', '.join(DISCRIMINATOR_KINDS)}",
             )
-        for name in ("width", "every", "update_every", "clips"):
+        for name in ("width", "clips"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"discriminators.{name} must be positive, not {value}")
-
-    def play_at(self, step: int) -> bool:
-        """Whether they are heard at a step."""
-        return step >= self.start and (step - self.start) % self.every == 0
-
-    def learn_at(self, step: int) -> bool:
-        """Whether they learn at a step at which they are heard."""
-        return (step - self.start) % (self.every * self.update_every) == 0
 
 
 @dataclass(frozen=True)
@@ -251,7 +223,8 @@ class RunConfig:
     """Newest checkpoints that stay."""
     runs: str = "runs"
     """Folder of all runs."""
-    tensorboard: bool = True
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Besides ``log.jsonl``: any that accelerate knows, ``tensorboard``, ``wandb``, ``trackio`` or ``mlflow``."""
     device: str = "auto"
     """``auto`` or ``cpu``."""
     precision: str = "no"
@@ -260,6 +233,7 @@ class RunConfig:
     """CPU threads of each rank; torch's own choice if ``null``."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "trackers", tuple(self.trackers))
         for name in ("steps", "accumulation", "log_every", "validate_every", "checkpoint_every", "keep"):
             _require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), not {self.ema}")
@@ -300,24 +274,24 @@ class TrainConfig(RunConfig):
     """Crops of each rank in one pass."""
     semantic_share: float | None = None
     """Of the variance of what is quantised, how much the semantic branch has when training starts. It then starts as
-    the principal directions of the teacher's features. ``null`` leaves both to chance, as the release does."""
+    the principal directions of the teacher's features. ``null`` initialises both at random, as the release does."""
     semantic_directions: str | None = None
     """A safetensors file with the `directions` [teacher's width, width] in which the semantic branch starts instead,
     such as those that tell phones apart (experiments/xcodec_mini/first_codebook.py)."""
     semantic_levels: int | None = None
-    """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on sound.
+    """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on acoustics.
     ``null``: all of them code both, as the paper's do."""
     tokens_stay: bool = False
     """Train only what lies after the quantiser, of the codec that ``init_from`` names: its tokens stay what they are,
-    and language models that speak them keep their voices."""
-    ear: dict[str, Any] | None = None
-    """The Whisper of ``losses.heard``, written as :class:`~xcodec.codec.config.TeacherConfig` is."""
+    and language models trained on them stay usable."""
+    perceptual_model: dict[str, Any] | None = None
+    """The Whisper of ``losses.perceptual``, written as :class:`~xcodec.codec.config.TeacherConfig` is."""
     quantize_from: int = 0
-    """Before this step the codec is a plain autoencoder; at it, k-means places the codebooks."""
+    """Before this step the codec is a plain autoencoder; at it, k-means initialises the codebooks."""
     kmeans_batches: int = 8
-    """Batches (of all ranks) that k-means sees, so that every entry starts among enough vectors."""
+    """Batches (of all ranks) that k-means is given, so that every entry starts among enough vectors."""
     teacher_cache: str | None = None
-    """A folder that keeps the teacher's features of crops already heard; pays with ``data.distinct_crops``."""
+    """A folder that caches the teacher's features of crops; pays with ``data.distinct_crops``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,20 +308,21 @@ class TrainConfig(RunConfig):
             f"semantic_levels must lie in 1 … {codec.quantizer.codebooks}, not {self.semantic_levels}",
         )
         _require(
-            self.semantic_levels is None or (codec.semantic is not None and codec.quantizer.code_width is None),
-            "semantic_levels needs a semantic branch, and codes that are not factorised (quantizer.code_width: null)",
+            self.semantic_levels is None or codec.semantic is not None,
+            "semantic_levels needs a semantic branch",
         )
         _require(
             not self.tokens_stay or self.init_from is not None,
             "tokens_stay needs a codec whose tokens they are: name it with init_from",
         )
         _require(
-            not self.losses.heard or (self.ear is not None and isinstance(codec.acoustic, SpectralConfig)),
-            "losses.heard needs an ear, and spectral acoustic halves",
+            not self.losses.perceptual
+            or (self.perceptual_model is not None and isinstance(codec.acoustic, SpectralConfig)),
+            "losses.perceptual needs a perceptual_model, and a spectral encoder and decoder (acoustic.kind: spectral)",
         )
         _require(
-            not self.losses.heard or self.batch_size > 1,
-            "losses.heard measures by how clips of a batch differ; batch_size must be at least 2",
+            not self.losses.perceptual or self.batch_size > 1,
+            "losses.perceptual is relative to how clips of a batch differ; batch_size must be at least 2",
         )
         samples = self.data.crops(codec.sample_rate).samples
         _require(
@@ -361,17 +336,14 @@ class TrainConfig(RunConfig):
         return XCodecConfig.from_dict({"name": self.name, **self.model})
 
     @property
-    def heard_by(self) -> TeacherConfig:
-        """The ear's config."""
-        assert self.ear is not None, "asked for by losses.heard"
-        return TeacherConfig.from_dict(self.ear, "ear.")
+    def perceptual_teacher(self) -> TeacherConfig:
+        """``perceptual_model`` as a config."""
+        assert self.perceptual_model is not None, "asked for by losses.perceptual"
+        return TeacherConfig.from_dict(self.perceptual_model, "perceptual_model.")
 
 
-# Configs of training runs as people write them.
-#
-# A run is a YAML file with the fields of its dataclass, and ``key=value`` changes to it. ``base: other.yaml`` starts
-# from
-# another file, so that a variant says only what it varies.
+# Configs of training runs as people write them: a YAML file with the fields of its dataclass, and ``key=value`` changes
+# to it. ``base: other.yaml`` starts from another file, so that a variant says only what it varies.
 
 AnyRun = TypeVar("AnyRun", bound=RunConfig)
 

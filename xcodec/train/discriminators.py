@@ -1,4 +1,9 @@
-"""What every discriminator gives, and the two convolutions they are built of."""
+"""The discriminators of adversarial training. They live here, not in ``codec``, so that inference never loads them.
+
+``stft``        the release's: spectrograms at six hops, each seen by a stack of strided convolutions
+``period``      HiFi-GAN's multi-period discriminator (arXiv 2010.05646)
+``resolution``  UnivNet's multi-resolution discriminator (arXiv 2106.07889), on complex spectra as in DAC (2306.06546)
+"""
 
 from __future__ import annotations
 
@@ -11,27 +16,28 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xcodec.train.config import DiscriminatorConfig
+from xcodec.utils.spectra import stft
 
 SLOPE = 0.1
 """Of the leaky ReLUs, as in HiFi-GAN."""
 
 
 @dataclass
-class Verdict:
-    """What one discriminator thinks of a batch."""
+class DiscriminatorOutput:
+    """What one discriminator gives for a batch."""
 
     score: Tensor
-    """float32 [B, …]: 1 where it takes the audio for real, 0 where for the codec's."""
+    """float32 [B, …]: trained towards 1 on real audio and 0 on the codec's."""
     features: list[Tensor]
     """The outputs of its layers, float32 [B, C, …] each, first layer first."""
 
-    def split(self) -> tuple[Verdict, Verdict]:
-        """The verdicts on the two halves of the batch."""
+    def split(self) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+        """The outputs for the first and the second half of the batch."""
         scores = self.score.chunk(2)
         features = [each.chunk(2) for each in self.features]
         return (
-            Verdict(scores[0], [first for first, _ in features]),
-            Verdict(scores[1], [second for _, second in features]),
+            DiscriminatorOutput(scores[0], [first for first, _ in features]),
+            DiscriminatorOutput(scores[1], [second for _, second in features]),
         )
 
 
@@ -55,17 +61,17 @@ class ConvStack(nn.Module):
         last_padding = (last_kernel[0] // 2, last_kernel[1] // 2)
         self.last = weight_norm(nn.Conv2d(channels[-1], 1, last_kernel, padding=last_padding))
 
-    def forward(self, x: Tensor) -> Verdict:
-        """[B, C, height, width] -> Verdict."""
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        """[B, C, height, width] -> DiscriminatorOutput."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
             features.append(x.float())
-        return Verdict(self.last(x).float(), features)
+        return DiscriminatorOutput(self.last(x).float(), features)
 
 
-class Spectrogram(nn.Module):
-    """The complex short-time spectrum as an image of two channels."""
+class SpectrumImage(nn.Module):
+    """The complex short-time spectrum as an image of two channels, its real and its imaginary part."""
 
     def __init__(self, fft_size: int, hop: int) -> None:
         super().__init__()
@@ -76,20 +82,27 @@ class Spectrogram(nn.Module):
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, T] -> [B, 2, F, bins], of about unit scale for speech at its usual level."""
-        # reflection needs more samples than it reflects; short clips end in silence instead
-        mode = "reflect" if wav.shape[2] > self.fft_size // 2 else "constant"
-        spectrum = torch.stft(
-            wav.squeeze(1), self.fft_size, self.hop, window=self.window, pad_mode=mode, return_complex=True
-        )
-        image = torch.view_as_real(spectrum) * (8 / self.fft_size) ** 0.5
-        return image.permute(0, 3, 2, 1)  # (B, bins, F, 2) -> (B, 2, F, bins)
+        image = torch.view_as_real(stft(wav.squeeze(1), self.window, self.hop)) * (8 / self.fft_size) ** 0.5
+        return image.permute(0, 3, 1, 2)  # (B, F, bins, 2) -> (B, 2, F, bins)
 
 
-# HiFi-GAN's multi-period discriminator (arXiv 2010.05646): every p-th sample of the waveform makes a column.
+class StftDiscriminator(nn.Module):
+    """Magnitude and its logarithm at one hop; the FFT is four hops long."""
+
+    def __init__(self, hop: int, width: int) -> None:
+        super().__init__()
+        self.spectrogram = SpectrumImage(4 * hop, hop)
+        channels = (2, width, 2 * width, 4 * width, 8 * width, 16 * width)
+        self.stack = ConvStack(channels, (3, 3), [(1, 2), (2, 2), (2, 2), (2, 2), (2, 2)], last_kernel=(3, 3))
+
+    def forward(self, wav: Tensor) -> DiscriminatorOutput:
+        """[B, 1, T] -> DiscriminatorOutput."""
+        magnitude = (self.spectrogram(wav).square().sum(1) + 1e-7).sqrt()
+        return self.stack(torch.stack([magnitude, magnitude.log()], dim=1))
 
 
 class PeriodDiscriminator(nn.Module):
-    """Convolutions along the columns of a waveform folded at one period."""
+    """Convolutions along the columns of a waveform folded at one period: every p-th sample makes a column."""
 
     def __init__(self, period: int, width: int) -> None:
         super().__init__()
@@ -98,13 +111,10 @@ class PeriodDiscriminator(nn.Module):
         strides = [(3, 1), (3, 1), (3, 1), (3, 1), (1, 1)]
         self.stack = ConvStack(channels, (5, 1), strides, last_kernel=(3, 1))
 
-    def forward(self, wav: Tensor) -> Verdict:
-        """[B, 1, T] -> Verdict."""
+    def forward(self, wav: Tensor) -> DiscriminatorOutput:
+        """[B, 1, T] -> DiscriminatorOutput."""
         padded = F.pad(wav, (0, -wav.shape[2] % self.period), mode="reflect")
         return self.stack(padded.unflatten(2, (-1, self.period)))  # (B, 1, T) -> (B, 1, T / p, p)
-
-
-# The multi-resolution discriminator of UnivNet (arXiv 2106.07889), on complex spectra as in DAC (arXiv 2306.06546).
 
 
 class ResolutionDiscriminator(nn.Module):
@@ -112,39 +122,18 @@ class ResolutionDiscriminator(nn.Module):
 
     def __init__(self, fft_size: int, width: int) -> None:
         super().__init__()
-        self.spectrogram = Spectrogram(fft_size, fft_size // 4)
+        self.spectrogram = SpectrumImage(fft_size, fft_size // 4)
         channels = (2, width, width, width, width)
         strides = [(1, 2), (1, 2), (1, 2), (1, 2)]
         self.stack = ConvStack(channels, (3, 9), strides, last_kernel=(3, 3))
 
-    def forward(self, wav: Tensor) -> Verdict:
-        """[B, 1, T] -> Verdict."""
+    def forward(self, wav: Tensor) -> DiscriminatorOutput:
+        """[B, 1, T] -> DiscriminatorOutput."""
         return self.stack(self.spectrogram(wav))
 
 
-# The release's discriminator: spectrograms at six hops, each seen by a stack of strided convolutions.
-
-
-class StftDiscriminator(nn.Module):
-    """Magnitude and its logarithm at one hop; the FFT is four hops long."""
-
-    def __init__(self, hop: int, width: int) -> None:
-        super().__init__()
-        self.spectrogram = Spectrogram(4 * hop, hop)
-        channels = (2, width, 2 * width, 4 * width, 8 * width, 16 * width)
-        self.stack = ConvStack(channels, (3, 3), [(1, 2), (2, 2), (2, 2), (2, 2), (2, 2)], last_kernel=(3, 3))
-
-    def forward(self, wav: Tensor) -> Verdict:
-        """[B, 1, T] -> Verdict."""
-        magnitude = (self.spectrogram(wav).square().sum(1) + 1e-7).sqrt()
-        return self.stack(torch.stack([magnitude, magnitude.log()], dim=1))
-
-
-# The critics of adversarial training. They live here, not in ``codec``, so that inference never loads them.
-
-
 class Discriminators(nn.Module):
-    """All of them, each with its own opinion."""
+    """All the discriminators of a run."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -157,12 +146,12 @@ class Discriminators(nn.Module):
             members += [ResolutionDiscriminator(size, config.width) for size in config.resolutions]
         self.members = nn.ModuleList(members)
 
-    def forward(self, wav: Tensor) -> list[Verdict]:
-        """[B, 1, T] -> one verdict from each."""
+    def forward(self, wav: Tensor) -> list[DiscriminatorOutput]:
+        """[B, 1, T] -> one output from each."""
         return [member(wav) for member in self.members]
 
 
-def halves(verdicts: list[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
-    """Verdicts on a batch and its reconstruction, stacked -> those on the one and those on the other."""
-    split = [verdict.split() for verdict in verdicts]
+def split_outputs(outputs: list[DiscriminatorOutput]) -> tuple[list[DiscriminatorOutput], list[DiscriminatorOutput]]:
+    """The outputs for a batch of which one half is real and the other the codec's -> those for each half."""
+    split = [output.split() for output in outputs]
     return [first for first, _ in split], [second for _, second in split]

@@ -1,4 +1,4 @@
-"""What happens once in a run: the teacher gets its pre-trained weights, and the codebooks their first places."""
+"""Initialisation: the teacher's pre-trained weights, the semantic branch, the codebooks; what stays frozen; caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ def load_teacher(teacher: Teacher, where: str = "model.semantic.teacher.source")
     model.load_state_dict(loaded.state_dict())
 
 
-def codebooks_are_placed(codec: XCodec) -> bool:
+def codebooks_initialised(codec: XCodec) -> bool:
     """Whether every level has been initialised."""
     return all(int(level.codebook.updates) > 0 for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels))
 
@@ -64,16 +63,16 @@ def read_directions(path: str | Path) -> Tensor:
 
 
 @torch.no_grad()
-def start_semantics(codec: XCodec, clips: Tensor, directions: Tensor | None = None) -> None:
-    """Let the semantic branch begin as a working code: the directions in which the teacher's features are largest, or
-    those that are given, and the way back from them; its residual units begin as nothing.
+def init_semantic_branch(codec: XCodec, clips: Tensor, directions: Tensor | None = None) -> None:
+    """Initialise the semantic encoder with the principal directions of the teacher's features, or those that are given,
+    the decoder with the way back from them, and their residual units with zero.
 
-    A random branch takes thousands of steps to get there. After 500, narrowed to 48 channels of Whisper's 384, one told
-    30 % of the variance of the features, and 48 principal directions tell 57 %.
+    A random branch takes thousands of steps to get there. After 500, narrowed to 48 channels of Whisper's 384, one
+    explained 30 % of the variance of the features, and 48 principal directions explain 57 %.
 
     Args:
         codec: One with a teacher, whose semantic branch has not been trained.
-        clips: [B, 1, T], whose features are looked at.
+        clips: [B, 1, T], for the directions.
         directions: [teacher's width, at most the branch's].
 
     Raises:
@@ -113,11 +112,11 @@ def _pass_through(layer: nn.Conv1d, matrix: Tensor) -> None:
 
 
 @torch.no_grad()
-def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
+def scale_semantic_branch(codec: XCodec, clips: Tensor, share: float) -> None:
     """Scale the untrained semantic branch so that it makes up a given share of the variance of what is quantised.
 
-    A codebook spends its entries where the variance is. How loud untrained convolutions speak is chance, and so would
-    be how much the first codebooks tell of the semantics.
+    A codebook spends its entries where the variance is. The output variance of randomly initialised convolutions is
+    arbitrary, and so would be the share of the first codebooks that codes the semantic features.
 
     Args:
         codec: One with a teacher, whose semantic branch has not been trained.
@@ -135,17 +134,17 @@ def balance_branches(codec: XCodec, clips: Tensor, share: float) -> None:
     codec.to_semantic.weight /= scale
 
 
-def spare_semantics(codec: XCodec, levels: int) -> None:
-    """Let only the first levels of the quantiser code the semantic channels, and the others nothing but sound.
+def limit_semantic_levels(codec: XCodec, levels: int) -> None:
+    """Let only the first levels of the quantiser code the semantic channels, and the others only acoustic ones.
 
-    What one codebook leaves over of the semantic features is mostly noise to the ear, but as loud as any other channel,
-    and later levels would spend their entries on it.
+    The residual of the semantic features after one codebook is mostly imperceptible, but has as much variance as any
+    other channel, and later levels would spend their entries on it.
     """
     width = _semantic_width(codec)
 
     @torch.no_grad()
     def clear(level: QuantizerLevel, *_: Any) -> None:
-        # At the same distance from every entry, what lies there has no say in the search either.
+        # At the same distance from every entry, these channels do not influence the search either.
         level.codebook.vectors[:, -width:] = 0
 
     for level in codec.quantizer.levels[levels:]:
@@ -157,8 +156,8 @@ def _semantic_width(codec: XCodec) -> int:
     return codec.prior.in_features - codec.config.acoustic.width
 
 
-def rest_but_decoder(codec: XCodec) -> None:
-    """Take out of training whatever has a say in the tokens, and what only tells how well they say it."""
+def freeze_all_but_decoder(codec: XCodec) -> None:
+    """Freeze everything that the tokens depend on, and the semantic decoder: train only what lies after them."""
     codec.requires_grad_(False)
     for part in (codec.to_acoustic, codec.acoustic_decoder):
         part.requires_grad_(True)
@@ -175,12 +174,10 @@ def _total_variance(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def place_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: int | None = None) -> None:
-    """Initialise the quantiser, level by level, on what each level is left with.
+def init_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: int | None = None) -> None:
+    """Initialise the codebooks by k-means, level by level, each on the residual of those before.
 
-    The entries are placed by k-means. One batch holds too few frames for 1024 entries: most would start on a single
-    frame and die. Where a level projects to narrower codes, the projections start as the principal directions of its
-    input; random ones would throw most of it away and tear up the autoencoder that has been trained so far.
+    One batch holds too few frames for 1024 entries: most would start on a single frame and die.
 
     Args:
         codec: Its encoder as trained so far.
@@ -193,9 +190,7 @@ def place_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: i
     codec.train(training)
     residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
     for number, level in enumerate(cast(Iterable[QuantizerLevel], codec.quantizer.levels)):
-        if isinstance(level.project_in, nn.Linear) and isinstance(level.project_out, nn.Linear):
-            _follow_principal_directions(level.project_in, level.project_out, residual)
-        points = level.project_in(residual)
+        points = residual
         if semantic_levels is not None and number >= semantic_levels:
             points = nn.functional.pad(points[:, : -_semantic_width(codec)], (0, _semantic_width(codec)))
         codebook = level.codebook
@@ -206,32 +201,14 @@ def place_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: i
         residual = residual - level.decode(codebook.nearest(points))
 
 
-def _follow_principal_directions(project_in: nn.Linear, project_out: nn.Linear, points: Tensor) -> None:
-    """Let projections to fewer channels and back keep most of the variance of [M, D], over all ranks."""
-    moments = torch.stack([points.new_tensor(len(points)).expand(points.shape[1]), points.sum(0)]).double()
-    products = points.double().T @ points.double()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(moments)
-        dist.all_reduce(products)
-    count, total = moments[0, 0], moments[1]
-    mean = total / count
-    _, directions = torch.linalg.eigh(products / count - torch.outer(mean, mean))  # columns, least variance first
-    kept = directions.flip(1)[:, : project_in.out_features].float()  # [D, width of the codes]
-    mean = mean.float()
-    project_in.weight.copy_(kept.T)
-    project_in.bias.copy_(-mean @ kept)
-    project_out.weight.copy_(kept)
-    project_out.bias.copy_(mean)
-
-
-# Crops that come again, and the teacher's features of them, kept on disk.
+# A cache of the teacher's features, on disk.
 #
-# The teacher never learns, so what it says of a crop need be computed once. In an endless stream of random crops none
-# comes twice, though; ``data.distinct_crops`` closes the stream into a ring, and from its second round on the teacher
-# costs a read. Each second of audio takes 38 kB for a teacher 384 wide, at half precision.
+# The teacher is frozen, so its features of a crop need be computed once. In an endless stream of random crops none
+# is repeated, though; with ``data.distinct_crops`` the stream repeats, and from its second round on the teacher costs
+# a read. Each second of audio takes 38 kB for a teacher 384 wide, at half precision.
 
 
-class RecurringCrops(RandomCrops):
+class RepeatedCrops(RandomCrops):
     """The first ``distinct`` crops of the stream, over and over; all of it if ``None``."""
 
     distinct: int | None = None
@@ -239,19 +216,19 @@ class RecurringCrops(RandomCrops):
     @classmethod
     def among(
         cls, distinct: int | None, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int
-    ) -> RecurringCrops:
-        """Read the corpora, mix them, and close the ring."""
+    ) -> RepeatedCrops:
+        """Read the corpora and mix them."""
         crops = cls.from_config(corpora, config, seed)
         crops.distinct = distinct
         return crops
 
     def __getitem__(self, index: int) -> Crop:
-        """Crop number ``index``, counted around the ring."""
+        """Crop number ``index``, modulo ``distinct``."""
         return super().__getitem__(index if self.distinct is None else index % self.distinct)
 
 
-def remember_features(teacher: Teacher, folder: Path) -> None:
-    """From now on, let a teacher look for each clip's features in a folder before it computes them.
+def cache_features(teacher: Teacher, folder: Path) -> None:
+    """From now on, let a teacher look up each clip's features in a folder before it computes them.
 
     Features are rounded to half precision whether they were found or not, so a run does not depend on what was there.
     """

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,31 +22,31 @@ from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model, i
 from xcodec.lm.text import CaptionEncoder
 from xcodec.train.lm_config import LMTrainConfig, facts_of
 from xcodec.train.lm_data import Examples, LengthBuckets, LMBatch
-from xcodec.train.logging import Reporter, Validation, sum_of_ranks
-from xcodec.train.loop import Run, WeightAverage, find_checkpoint, load_training
+from xcodec.train.logging import Validation, sum_of_ranks
+from xcodec.train.loop import Trainer, WeightAverage
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
 
-# What a language model in training sounds like: some clips held out, beside what it makes of their beginnings.
+# Audio examples of a language model in training: validation clips, and its continuations of their beginnings.
 
 CLIPS = 2
 
 
-def load_listener(codec: str | None, examples: Examples, say: Callable[[str], None]) -> Listener | None:
-    """A listener, or a word on why there is none."""
+def load_audio_examples(codec: str | None, examples: Examples, log: Callable[[str], None]) -> AudioExamples | None:
+    """Audio examples decoded by a codec, or a logged reason for having none."""
     try:
         loaded = XCodec.from_pretrained(codec)
     except CheckpointError as error:
-        say(f"validation will not be heard: {error}")
+        log(f"no audio examples of validation: {error}")
         return None
     if loaded.fingerprint.tokens != examples.model.codec.model_hash:
-        say(f"validation will not be heard: data.codec is {loaded.config.name}, but not the one that made the tokens")
+        log(f"no audio examples of validation: data.codec is {loaded.config.name}, not the one that made the tokens")
         return None
-    return Listener(loaded, examples)
+    return AudioExamples(loaded, examples)
 
 
-class Listener:
-    """The same clips every time."""
+class AudioExamples:
+    """Always the same clips."""
 
     def __init__(self, codec: XCodec, examples: Examples) -> None:
         self.codec = codec
@@ -55,7 +54,7 @@ class Listener:
         self.chosen = list(range(min(CLIPS, len(examples.clips))))
 
     def __call__(self, model: CodeLM) -> tuple[Tensor, Tensor]:
-        """The clips [n, 1, T] and what the model makes of them [n, 1, T], padded to the longest."""
+        """The clips [n, 1, T] and the model's continuations [n, 1, T], padded to the longest."""
         pairs = [self._pair(model, index) for index in self.chosen]
         longest = max(wav.shape[-1] for pair in pairs for wav in pair)
         padded = [[torch.nn.functional.pad(wav, (0, longest - wav.shape[-1])) for wav in pair] for pair in pairs]
@@ -160,7 +159,7 @@ class Objective(nn.Module):
 
 
 class TokenStatistics:
-    """How well each codebook's tokens were told since the last report."""
+    """Perplexity and accuracy of each codebook since the last report."""
 
     def __init__(self, codebooks: int) -> None:
         self.counts = torch.zeros(codebooks, 3)
@@ -180,7 +179,7 @@ class TokenStatistics:
         return values
 
 
-class LMTrainer(Run[LMBatch]):
+class LMTrainer(Trainer[LMBatch]):
     """One run of a language model."""
 
     def __init__(self, config: LMTrainConfig) -> None:
@@ -211,7 +210,7 @@ class LMTrainer(Run[LMBatch]):
         self.trainable = dict(model.named_parameters())
         self.objective, self.optimizer = self.accelerator.prepare(Objective(model), self._adamw(model))
         self.average = WeightAverage(self.trainable, config.ema) if config.ema else None
-        self.listener: Listener | None = None
+        self.audio_examples: AudioExamples | None = None
 
     def _align(self, model: CodeLM) -> None:
         """Find out what each frame says, and let a model that continues recordings know how that is found out."""
@@ -239,26 +238,18 @@ class LMTrainer(Run[LMBatch]):
         """The model without what accelerate wraps around it."""
         return self.accelerator.unwrap_model(self.objective).model
 
-    def start(self, resume: bool) -> None:
-        """Take the weights from the newest checkpoint, or from ``init_from``."""
-        config = self.config
-        newest = find_checkpoint(self.checkpoints, resume, self.accelerator.print)
-        if source := newest or config.init_from:
-            try:
-                self.network.load_state_dict(load_model(source).state_dict())
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise ConfigError(f"{source} holds another network than this config's: {reason}") from error
-        if newest is not None:
-            training = load_training(newest)
-            self.step = training["step"]
-            self.optimizer.load_state_dict(training["optimizer"])
-            if self.average is not None:
-                self.average.load(training.get("average", self.trainable))
-            if self.accelerator.scaler is not None and "scaler" in training:
-                self.accelerator.scaler.load_state_dict(training["scaler"])
-        elif self.average is not None:
-            self.average.load(self.trainable)
+    def initialise(self) -> None:
+        """From ``init_from``, if it is set."""
+        if self.config.init_from:
+            self.load_model(Path(self.config.init_from))
+
+    def load_model(self, folder: Path) -> None:
+        """Take the weights of a language model of the same shape."""
+        try:
+            self.network.load_state_dict(load_model(folder).state_dict())
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"{folder} holds another network than this config's: {reason}") from error
 
     def train(self) -> None:
         """From wherever the run stands to its last step."""
@@ -266,23 +257,18 @@ class LMTrainer(Run[LMBatch]):
         clips = self.examples.clips
         per_clip = sum(clip.item.frames for clip in clips) / len(clips) / facts.frame_rate
         per_batch = len(clips) / max(1, len(self.buckets.first_round))
-        reporter = Reporter(
-            config.folder,
+        reporter = self.reporter(
             TokenStatistics(self.network.config.codebooks),
             facts.sample_rate,
-            self.step,
-            config.steps,
             per_clip * per_batch * config.accumulation * self.accelerator.num_processes,
-            main=self.accelerator.is_main_process,
-            tensorboard=config.tensorboard,
         )
-        reporter.display.say(
+        reporter.display.print(
             f"{len(clips)} clips, {sum(clip.item.frames for clip in clips) / facts.frame_rate / 3600:.2f} h;"
             f" {self.examples.unreadable} without a text that can be read;"
             f" {sum(each.numel() for each in self.trainable.values()) / 1e6:.1f} M weights"
         )
-        if self.validation is not None and config.tensorboard and self.accelerator.is_main_process:
-            self.listener = load_listener(config.data.codec, self.validation, reporter.display.say)
+        if self.validation is not None and "tensorboard" in config.trackers and self.accelerator.is_main_process:
+            self.audio_examples = load_audio_examples(config.data.codec, self.validation, reporter.display.print)
         self.objective.train()
         self.run_steps(reporter)
 
@@ -299,7 +285,7 @@ class LMTrainer(Run[LMBatch]):
         for _ in range(self.step, self.config.steps):
             yield list(itertools.islice(batches, passes))
 
-    def learn(self, batch: LMBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+    def train_step(self, batch: LMBatch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """One pass."""
         made = self.objective(batch.to(self.accelerator.device))
         values = {"total": made["loss"]}
@@ -327,7 +313,7 @@ class LMTrainer(Run[LMBatch]):
 
     @torch.no_grad()
     def validate(self) -> Validation | None:
-        """Perplexity and accuracy of each codebook on clips held out, and some of them to hear. On every rank alike."""
+        """Perplexity and accuracy of each codebook on held-out clips, and audio examples. The same on every rank."""
         if self.validation is None:
             return None
         objective = self.accelerator.unwrap_model(self.objective)
@@ -340,18 +326,16 @@ class LMTrainer(Run[LMBatch]):
                 made = objective(batch)
                 totals.append(float(made["loss"]))
                 counted += made["counted"].cpu()
-            heard = self.listener(self.network) if self.listener is not None else (torch.zeros(0, 1, 1),) * 2
+            examples = (torch.zeros(0, 1, 1),) * 2
+            if self.audio_examples is not None:
+                examples = self.audio_examples(self.network)
         objective.train()
         values = {"valid/total": sum(totals) / len(totals)}
         for codebook, (nats, right, count) in enumerate(counted.tolist(), start=1):
             if count:
                 values[f"valid/perplexity/{codebook}"] = math.exp(min(nats / count, 50.0))
                 values[f"valid/accuracy/{codebook}"] = right / count
-        return Validation(values, *heard)
-
-    def state(self) -> dict[str, Any]:
-        """The optimiser."""
-        return {"optimizer": self.optimizer.state_dict()}
+        return Validation(values, *examples)
 
     def write_model(self, folder: Path) -> None:
         """The language model, in a folder of its own."""

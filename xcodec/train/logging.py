@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a bar or plain lines, ``log.jsonl``, and TensorBoard."""
+"""What a run reports: a bar or plain lines, ``log.jsonl``, trackers such as TensorBoard, and validation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import Tensor
 
 from xcodec.codec.model import XCodec
 from xcodec.data.crops import CorpusConfig, CropBatch, CropConfig, RandomCrops, crop_loader
 from xcodec.train.discriminators import Discriminators
 from xcodec.train.losses import CodecLosses, adversarial_losses, discriminator_loss
+from xcodec.utils.spectra import stft
 
 
 class Statistics(Protocol):
-    """What is counted over many passes."""
+    """Counts over many passes."""
 
     def add(self, counted: Tensor) -> None:
         """Count one pass."""
@@ -93,41 +95,7 @@ def sum_of_ranks(value: Tensor) -> Tensor:
     return value
 
 
-class Board:
-    """TensorBoard: every number under its name, and examples to see and hear."""
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
-
-    def numbers(self, step: int, values: dict[str, float]) -> None:
-        """One point of each curve."""
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-
-    def examples(self, step: int, originals: Tensor, reconstructions: Tensor, sample_rate: int) -> None:
-        """Pairs [n, 1, T] as sound, and as spectrograms, the original above."""
-        for index, pair in enumerate(zip(originals, reconstructions, strict=True)):
-            for name, wav in zip(("original", "reconstruction"), pair, strict=True):
-                self.writer.add_audio(f"example-{index}/{name}", wav.clamp(-1, 1), step, sample_rate)
-            image = torch.cat([_spectrogram(wav) for wav in pair], dim=1)
-            self.writer.add_image(f"example-{index}/spectrograms", image, step)
-        self.writer.flush()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self.writer.close()
-
-
-def _spectrogram(wav: Tensor) -> Tensor:
-    """Waveform [1, T] -> grey image [1, bins, F] in [0, 1]: 80 dB, low frequencies at the bottom."""
-    spectrum = torch.stft(wav, 512, 128, window=torch.hann_window(512), return_complex=True).abs()
-    decibels = 20 * spectrum.clamp(min=1e-4).log10()
-    return ((decibels + 40) / 80).clamp(0, 1).flip(1)
-
-
-class Journal:
+class JsonLog:
     """``log.jsonl``: one line of JSON for each report. A resumed run drops what lies beyond its checkpoint."""
 
     def __init__(self, path: Path, first_step: int) -> None:
@@ -203,19 +171,20 @@ class Display:
         else:
             per_step = (time.perf_counter() - self.started) / max(1, step - self.first_step)
             left = _clock((self.steps - step) * per_step)
-            self.say(f"step {step}/{self.steps} left {left} {losses} audio_per_second {speed:.4g}")
+            self.print(f"step {step}/{self.steps} left {left} {losses} audio_per_second {speed:.4g}")
 
-    def say(self, message: str) -> None:
-        """One line for the reader."""
+    def print(self, message: str) -> None:
+        """Print one line."""
         if self.silent:
             return
         if self.bar is not None:
             self.bar.console.print(message, highlight=False)
         else:
-            print(message, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
 
@@ -229,26 +198,38 @@ def _clock(seconds: float) -> str:
 
 
 class Reporter:
-    """All of the above for one run. Only the first rank speaks and writes; all of them count."""
+    """All of the above for one run, and accelerate's trackers. Only the first rank writes; all of them count.
+
+    Args:
+        accelerator: with the trackers of the run.
+        folder: for ``log.jsonl``.
+        name: of the run, for the trackers.
+        statistics: of what a step counts.
+        sample_rate: of the audio of a validation, in Hz.
+        first_step: from which the run goes on; what is logged beyond it is dropped.
+        steps: of the whole run.
+        seconds_per_step: of audio, all ranks together.
+    """
 
     def __init__(
         self,
+        accelerator: Accelerator,
         folder: Path,
+        name: str,
         statistics: Statistics,
         sample_rate: int,
         first_step: int,
         steps: int,
         seconds_per_step: float,
-        *,
-        main: bool,
-        tensorboard: bool,
     ) -> None:
+        self.accelerator = accelerator
         self.sample_rate = sample_rate
         self.averages = Averages()
         self.statistics = statistics
+        main = accelerator.is_main_process
         self.display = Display(first_step, steps, seconds_per_step, silent=not main)
-        self.journal = Journal(folder / "log.jsonl", first_step) if main else None
-        self.board = Board(folder / "tensorboard", first_step) if main and tensorboard else None
+        self.json_log = JsonLog(folder / "log.jsonl", first_step) if main else None
+        accelerator.init_trackers(name, init_kwargs={"tensorboard": {"purge_step": first_step + 1}})
 
     def add(self, losses: dict[str, Tensor], counted: Tensor | None) -> None:
         """Take in one pass, and what is counted of it, if anything."""
@@ -257,7 +238,7 @@ class Reporter:
             self.statistics.add(counted)
 
     def report(self, step: int, learning_rates: dict[str, float]) -> None:
-        """Tell everything since the last report. Every rank must call it."""
+        """Log everything since the last report. Every rank must call it."""
         values = {
             **self.averages.report(of_all_ranks=True),
             **learning_rates,
@@ -268,42 +249,57 @@ class Reporter:
         self._write(step, values)
 
     def validation(self, step: int, found: Validation) -> None:
-        """Tell what a validation found."""
+        """Log what a validation found."""
         shown = " ".join(f"{name} {value:.4g}" for name, value in found.losses.items() if name.endswith("total"))
-        self.display.say(f"step {step} {shown}")
+        self.display.print(f"step {step} {shown}")
         self._write(step, found.losses)
-        if self.board is not None:
-            self.board.examples(step, found.originals, found.reconstructions, self.sample_rate)
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard" and self.accelerator.is_main_process:
+                self._add_examples(tracker.writer, step, found)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Remove the bar, and let the trackers write what they have left."""
         self.display.close()
-        if self.board is not None:
-            self.board.close()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def _write(self, step: int, values: dict[str, float]) -> None:
-        if self.journal is not None:
-            self.journal.write(step, values)
-        if self.board is not None:
-            self.board.numbers(step, values)
+        if self.json_log is not None:
+            self.json_log.write(step, values)
+        self.accelerator.log(values, step=step)
+
+    def _add_examples(self, writer: Any, step: int, found: Validation) -> None:
+        """Clips and their reconstructions as audio, and as spectrograms, the original above."""
+        for index, pair in enumerate(zip(found.originals, found.reconstructions, strict=True)):
+            for name, wav in zip(("original", "reconstruction"), pair, strict=True):
+                writer.add_audio(f"example-{index}/{name}", wav.clamp(-1, 1), step, self.sample_rate)
+            image = torch.cat([_spectrogram_image(wav) for wav in pair], dim=1)
+            writer.add_image(f"example-{index}/spectrograms", image, step)
 
 
-# Measure a codec on crops that are always the same.
+def _spectrogram_image(wav: Tensor) -> Tensor:
+    """Waveform [1, T] -> grey image [1, bins, F] in [0, 1]: 80 dB, low frequencies at the bottom."""
+    magnitudes = stft(wav, torch.hann_window(512), 128).abs().transpose(1, 2)  # (1, F, bins) -> (1, bins, F)
+    decibels = 20 * magnitudes.clamp(min=1e-4).log10()
+    return ((decibels + 40) / 80).clamp(0, 1).flip(1)
+
+
+# Validation of a codec, on crops that are always the same.
 
 EXAMPLES = 2
-"""Clips to listen to."""
+"""Clips whose audio is logged."""
 
 
 @dataclass
 class Validation:
-    """What a validation found."""
+    """The results of a validation."""
 
     losses: dict[str, float]
     """``valid-K/name``, the mean of each loss with K codebooks; ``valid/name`` before there are codebooks."""
     originals: Tensor
     """[n, 1, T]: some of the clips."""
     reconstructions: Tensor
-    """[n, 1, T]: the same from the most codebooks."""
+    """[n, 1, T]: the same with all codebooks."""
 
 
 class Validator:
@@ -322,7 +318,7 @@ class Validator:
         discriminators: Discriminators | None,
         codebook_counts: Sequence[int | None],
     ) -> Validation:
-        """Every loss at every number of codebooks; nothing learns from it."""
+        """Every loss at every number of codebooks; nothing is updated."""
         device = next(codec.parameters()).device
         training = codec.training
         codec.eval()
@@ -337,12 +333,12 @@ class Validator:
                 if index == 0:
                     examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
                 values = losses(output, clips)
-                mistakes = {}
+                discriminator = {}
                 if discriminators is not None:
                     on_real, on_fake = discriminators(clips), discriminators(output.audio.float())
                     values |= adversarial_losses(losses.weights, on_real, on_fake)
-                    mistakes["discriminator"] = discriminator_loss(on_real, on_fake)
-                averages.add({"total": losses.weighted(values), **values, **mistakes})
+                    discriminator["discriminator"] = discriminator_loss(on_real, on_fake)
+                averages.add({"total": losses.weighted(values), **values, **discriminator})
             where = "valid" if count is None else f"valid-{count}"
             found |= {f"{where}/{name}": mean for name, mean in averages.report().items()}
         codec.train(training)

@@ -15,22 +15,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor, nn
 
 from xcodec.codec.model import XCodec
 from xcodec.train.config import RunConfig
-from xcodec.train.logging import Reporter
+from xcodec.train.logging import Reporter, Statistics, Validation
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
-
-if TYPE_CHECKING:
-    from xcodec.train.logging import Validation
-
 
 # A moving average of weights: smoother than the weights themselves, and often better to use.
 
@@ -199,7 +195,7 @@ class DivergedError(ValueError):
     """A loss that is no longer a number."""
 
 
-def find_checkpoint(checkpoints: Checkpoints, resume: bool, say: Callable[[str], None]) -> Path | None:
+def find_checkpoint(checkpoints: Checkpoints, resume: bool, log: Callable[[str], None]) -> Path | None:
     """The newest intact checkpoint of a run that is to be resumed; None for one that begins.
 
     Raises:
@@ -213,9 +209,9 @@ def find_checkpoint(checkpoints: Checkpoints, resume: bool, say: Callable[[str],
     if newest is not None and not resume:
         raise ConfigError(f"{run} has checkpoints already; resume it, or give this run another name")
     for complaint in complaints:
-        say(f"{complaint}; falling back to the one before")
+        log(f"{complaint}; falling back to the one before")
     if newest is not None:
-        say(f"resuming from {newest}")
+        log(f"resuming from {newest}")
     return newest
 
 
@@ -223,7 +219,7 @@ def find_checkpoint(checkpoints: Checkpoints, resume: bool, say: Callable[[str],
 def stop_signals(ranks: int) -> Iterator[list[int]]:
     """The list fills when the process is asked to end: the step is then finished and saved.
 
-    Only for a single rank. Several do not hear a signal at the same step, and would wait for each other.
+    Only for a single rank. Several do not receive a signal at the same step, and would wait for each other.
     """
     received: list[int] = []
     if ranks > 1:
@@ -237,9 +233,11 @@ def stop_signals(ranks: int) -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
-class Run(ABC, Generic[Batch]):
-    """One run: where it stands, and the loop around its steps. Who inherits says what a step is."""
+class Trainer(ABC, Generic[Batch]):
+    """One run: its state, and the loop around its steps. A subclass says what a step is."""
 
+    optimizer: torch.optim.Optimizer
+    trainable: dict[str, nn.Parameter]
     average: WeightAverage | None = None
 
     def __init__(self, config: RunConfig) -> None:
@@ -247,16 +245,24 @@ class Run(ABC, Generic[Batch]):
             torch.set_num_threads(config.threads)
         self.settings = config
         self.step = 0
-        self.accelerator = Accelerator(
-            cpu=config.device == "cpu",
-            mixed_precision=config.mixed_precision,
-            gradient_accumulation_steps=config.accumulation,
-            kwargs_handlers=[
-                # A step may leave parameters without a gradient: clips differ in how many codebooks they use.
-                # Buffers need no broadcast: every rank computes the same ones.
-                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-            ],
-        )
+        try:
+            self.accelerator = Accelerator(
+                cpu=config.device == "cpu",
+                mixed_precision=config.mixed_precision,
+                gradient_accumulation_steps=config.accumulation,
+                log_with=list(config.trackers) or None,
+                project_config=ProjectConfiguration(logging_dir=str(config.folder / "tensorboard")),
+                kwargs_handlers=[
+                    # A step may leave parameters without a gradient: clips differ in how many codebooks they use.
+                    # Buffers need no broadcast: every rank computes the same ones.
+                    DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+                ],
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        available = {str(tracker) for tracker in self.accelerator.log_with or ()}
+        if lacking := set(config.trackers) - available:
+            raise ConfigError(f"trackers: {', '.join(sorted(lacking))} is not installed (pip install {min(lacking)})")
         torch.manual_seed(config.seed)
         self.checkpoints = Checkpoints(config.folder / "checkpoints", config.keep)
 
@@ -267,8 +273,8 @@ class Run(ABC, Generic[Batch]):
         """The batches of each step still to come: one for each pass of this rank."""
 
     @abstractmethod
-    def learn(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
-        """One pass, of which it is told the number within its step.
+    def train_step(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Forward, backward and update for one batch, of which it is told the number within its step.
 
         Returns:
             Every loss by its name, and what the reporter is to count.
@@ -287,21 +293,64 @@ class Run(ABC, Generic[Batch]):
         """Measure, with the averaged weights if there are any; None if there is nothing to measure on."""
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """What resuming needs, besides the model."""
+    def initialise(self) -> None:
+        """Give a run that begins its first weights."""
+
+    @abstractmethod
+    def load_model(self, folder: Path) -> None:
+        """Take the model's weights from a checkpoint."""
 
     @abstractmethod
     def write_model(self, folder: Path) -> None:
         """Write the model in a folder of its own, whole or not at all."""
 
-    def before_step(self, say: Callable[[str], None]) -> None:
+    def state(self) -> dict[str, Any]:
+        """What resuming needs, besides the model, its optimiser and its average."""
+        return {}
+
+    def load_state(self, training: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+
+    def before_step(self, log: Callable[[str], None]) -> None:
         """What a step needs that is more than its batches."""
 
     def accumulated(self) -> Sequence[nn.Module]:
         """The networks whose gradients are added up over the passes of a step."""
         return ()
 
-    # --- the loop ------------------------------------------------------------------------------------------
+    # --- the run -------------------------------------------------------------------------------------------
+
+    def start(self, resume: bool) -> None:
+        """Continue from the newest intact checkpoint, or initialise."""
+        newest = find_checkpoint(self.checkpoints, resume, self.accelerator.print)
+        if newest is None:
+            self.initialise()
+            if self.average is not None:
+                self.average.load(self.trainable)
+            return
+        self.load_model(newest)
+        training = load_training(newest)
+        self.step = training["step"]
+        self.optimizer.load_state_dict(training["optimizer"])
+        if self.average is not None:
+            self.average.load(training.get("average", self.trainable))
+        if self.accelerator.scaler is not None and "scaler" in training:
+            self.accelerator.scaler.load_state_dict(training["scaler"])
+        self.load_state(training)
+
+    def reporter(self, statistics: Statistics, sample_rate: int, seconds_per_step: float) -> Reporter:
+        """What shows and logs the steps from here to the last.
+
+        Args:
+            statistics: of what :meth:`train_step` counts.
+            sample_rate: of the audio of a validation, in Hz.
+            seconds_per_step: of audio, all ranks together.
+        """
+        config = self.settings
+        return Reporter(
+            self.accelerator, config.folder, config.name, statistics, sample_rate, self.step, config.steps,
+            seconds_per_step,
+        )  # fmt: skip
 
     def run_steps(self, reporter: Reporter) -> None:
         """From wherever the run stands to its last step; then the model is written, to ``model`` beside the logs."""
@@ -313,11 +362,11 @@ class Run(ABC, Generic[Batch]):
             with stop_signals(self.accelerator.num_processes) as stopping:
                 for batches in self.batches():
                     rates = self.set_learning_rates()
-                    self.before_step(reporter.display.say)
+                    self.before_step(reporter.display.print)
                     for number, batch in enumerate(batches):
                         torch.manual_seed(config.seed * 1_000_003 + self.step)
                         with self.accelerator.accumulate(*self.accumulated()):
-                            values, counted = self.learn(batch, number)
+                            values, counted = self.train_step(batch, number)
                         self.stop_if_diverged(values, batch)
                         reporter.add(values, counted)
                     if self.average is not None:
@@ -333,7 +382,7 @@ class Run(ABC, Generic[Batch]):
                     if self.step % config.checkpoint_every == 0 or last:
                         self.save()
                     if stop:
-                        reporter.display.say(f"stopped at step {self.step}; its checkpoint is written")
+                        reporter.display.print(f"stopped at step {self.step}; its checkpoint is written")
                         return
         finally:
             reporter.close()
@@ -364,7 +413,7 @@ class Run(ABC, Generic[Batch]):
     def save(self) -> None:
         """Write a checkpoint; the first rank does, the others wait."""
         if self.accelerator.is_main_process:
-            training = {"step": self.step, **self.state()}
+            training = {"step": self.step, "optimizer": self.optimizer.state_dict(), **self.state()}
             if self.average is not None:
                 training["average"] = self.average.values
             if self.accelerator.scaler is not None:

@@ -17,8 +17,18 @@ def require(condition: bool, message: str) -> None:
 
 
 def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    """``cls(**values)``, with an unknown field named by its full path and the known ones listed."""
+    """``cls(**values)``, with an unknown field named by its full path and the known ones listed.
+
+    A class may have ``GONE``: fields of former versions, which old checkpoints still name, and their defaults. They are
+    ignored where they have that default; anything else is an error.
+    """
     known = [each.name for each in dataclasses.fields(cls)]
+    values = dict(values)
+    for name, default in getattr(cls, "GONE", {}).items():
+        value = values.pop(name, default)
+        require(
+            value == default, f"config field {where}{name} no longer exists; only {default!r} is left, not {value!r}"
+        )
     for name in values:
         require(name in known, f"unknown config field {where}{name}; known here: {', '.join(known)}")
     try:

@@ -27,7 +27,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from xcodec.utils.errors import debugging
+from xcodec.utils.errors import debugging, warn_in_one_line
 from xcodec.utils.signals import ENDING, raise_on_signals
 
 Task = TypeVar("Task")
@@ -177,6 +177,7 @@ class _Worker:
 def _serve(threads: int, connection: Connection, setup: Callable[[], Callable[[Any], Any]]) -> None:
     """What a worker process does."""
     raise_on_signals(exit_code=0)
+    warn_in_one_line()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes tells the parent, which ends this process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -16,7 +16,7 @@ from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.journal import write_json
 from xcodec.evaluate.metrics import Signal
-from xcodec.evaluate.reconstruction import Judge, Settings, run
+from xcodec.evaluate.reconstruction import Evaluator, Settings, run
 from xcodec.evaluate.report import write_report
 from xcodec.evaluate.summary import summarise
 
@@ -36,10 +36,12 @@ def results(tmp_path_factory: pytest.TempPathFactory, speech: Signal) -> Path:
     tiny_codec(teacher=None).save_pretrained(folder / "tiny")
     clips = choose([folder], Choice())
     settings = Settings(("original", f"{folder / 'tiny'}@all", "opus@12"), folder, ("log_mel", "stft"))
-    judge = Judge(settings)
-    list(run(judge, clips))
+    evaluator = Evaluator(settings)
+    list(run(evaluator, clips))
     cost = {"encode_speed": 10.0, "decode_speed": 20.0, "load_seconds": 1.0, "base_mb": 300.0, "peak_mb": 400.0}
-    write_json(folder / "summary.json", summarise(folder, judge.codecs, clips, judge.backends(), {"tiny@1.2": cost}))
+    write_json(
+        folder / "summary.json", summarise(folder, evaluator.codecs, clips, evaluator.backends(), {"tiny@1.2": cost})
+    )
     points = {
         f"abx {kind}: {stage}": {"error": 10.0 + len(stage), "triples": 1000, "pairs": 3}
         for kind in ("any within", "triphone across")

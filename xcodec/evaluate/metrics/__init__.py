@@ -1,14 +1,24 @@
-"""The measures that compare a decoded signal with its original: one file each, and no knowledge of codecs."""
+"""Metrics that compare a decoded signal with its original, or rate it alone. They know nothing of codecs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xcodec.evaluate.metrics.base import RATE, Measure, Metric, MetricError, MissingBackendError, Signal
+from xcodec.evaluate.metrics.base import (
+    RATE,
+    Measure,
+    Metric,
+    MetricError,
+    MissingBackendError,
+    Signal,
+    compute,
+    described,
+)
 from xcodec.evaluate.metrics.learned import Dnsmos, Speaker, Utmos, WavLmSpeaker
 from xcodec.evaluate.metrics.signal import LogMel, MultiStft, Pesq, Pitch, SiSdr, Stoi
 
-__all__ = ["DEFAULT", "METRICS", "RATE", "Measure", "Metric", "MetricError", "MissingBackendError", "Signal", "make"]
+__all__ = ["DEFAULT", "METRICS", "RATE", "Measure", "Metric", "MetricError", "MissingBackendError", "Signal"]
+__all__ += ["compute", "described", "make"]
 
 METRICS: dict[str, type[Metric]] = {
     "pesq": Pesq,
@@ -34,4 +44,4 @@ def make(names: Sequence[str]) -> list[Metric]:
     """
     if unknown := [name for name in names if name not in METRICS]:
         raise ValueError(f"no metric is called {', '.join(unknown)}; there are {', '.join(METRICS)}, wer")
-    return [METRICS[name]() for name in names]
+    return [METRICS[name]() for name in dict.fromkeys(names)]

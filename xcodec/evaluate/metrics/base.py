@@ -1,7 +1,8 @@
-"""What a measure is: two signals in, named numbers out, or an error; never a number that means nothing."""
+"""What a metric is: two signals in, named numbers out, or an error; never a number that means nothing."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, Protocol
@@ -13,18 +14,18 @@ Signal = NDArray[np.float32]
 """Audio `[T]` at `RATE`, in [-1, 1]."""
 
 RATE = 16_000
-"""All measures hear audio at this rate, in Hz: it is that of PESQ-WB, Whisper, DNSMOS and the speaker models."""
+"""All metrics take audio at this rate, in Hz: it is that of PESQ-WB, Whisper, DNSMOS and the speaker models."""
 
 SILENCE = 1e-5
 """Root mean square below which audio is silence: less than half a step of 16 bits."""
 
 
 class MetricError(ValueError):
-    """A measure that has no value for these signals; the message is one line."""
+    """A metric is undefined for these signals; the message is one line."""
 
 
 class MissingBackendError(ValueError):
-    """What a measure needs is not installed; the message says how to get it."""
+    """What a metric needs is not installed; the message says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Measure:
 
 
 class Metric(Protocol):
-    """Compares a decoded signal with its original, or judges it alone."""
+    """Compares a decoded signal with its original, or rates it alone."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -48,7 +49,7 @@ class Metric(Protocol):
 
     @property
     def speech_only(self) -> bool:
-        """Whether it means nothing for music and sounds."""
+        """Whether it is meaningless for music and sounds."""
 
     @property
     def backend(self) -> str:
@@ -63,7 +64,7 @@ class Metric(Protocol):
 
 
 def check_pair(original: Signal, decoded: Signal) -> None:
-    """Refuse what no measure can judge.
+    """Refuse what no metric is defined for.
 
     Raises:
         MetricError: the signals are not `[T]` of the same length, not finite, or silent.
@@ -84,6 +85,29 @@ def check_audible(signal: Signal, what: str) -> None:
         raise MetricError(f"the {what} has samples that are NaN or infinite")
     if signal.size == 0 or np.sqrt(np.mean(np.square(signal, dtype=np.float64))) < SILENCE:
         raise MetricError(f"the {what} is silent")
+
+
+def compute(metric: Metric, original: Signal, decoded: Signal) -> dict[str, float]:
+    """The finite values of a metric. Whatever else it comes to for a clip must not end the evaluation of the others.
+
+    Raises:
+        MetricError: it is undefined for these signals, with the reason.
+    """
+    try:
+        with np.errstate(all="ignore"):  # a division by zero is found below
+            values = metric(original, decoded)
+    except MetricError:
+        raise
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        raise MetricError(f"{metric.backend} failed: {described(error)}") from error
+    if infinite := {name: value for name, value in values.items() if not math.isfinite(value)}:
+        raise MetricError(", ".join(f"{name} is {value}" for name, value in infinite.items()))
+    return values
+
+
+def described(error: Exception) -> str:
+    """An unexpected error as a reason."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def package(name: str) -> str:

@@ -1,4 +1,4 @@
-"""DNSMOS P.835 (Reddy et al. 2022): how listeners would rate speech, told from the decoded signal alone."""
+"""Metrics by networks: DNSMOS and UTMOS (predicted ratings), speaker similarity by GE2E and by WavLM."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from xcodec.evaluate.metrics.base import RATE, Measure, MissingBackendError, Signal, check_pair, missing, package
-from xcodec.evaluate.metrics.signal import mel_filters
+from xcodec.utils.spectra import mel_filters, stft
+
+# DNSMOS P.835 (Reddy et al. 2022): predicted mean opinion scores, from the decoded signal alone.
 
 DNSMOS_WINDOW = round(9.01 * RATE)
-"""Samples that the network hears at a time, each second anew."""
+"""Samples of the network's input; there is one a second."""
 # The network's output to ratings: speech, background, whole; highest power first.
 CALIBRATION = {
     "dnsmos": (2, (-0.06766283, 1.11546468, 0.04602535)),
@@ -46,7 +48,7 @@ class Dnsmos:
         self.backend = f"P.835 of {package('speechmos')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
-        """See `Metric`; the original is not heard. What lies beyond ±1 is clipped, as in a file."""
+        """See `Metric`; the original is not used. What lies beyond ±1 is clipped, as in a file."""
         check_pair(original, decoded)
         signal = np.clip(decoded, -1, 1)
         while len(signal) < DNSMOS_WINDOW:
@@ -60,11 +62,11 @@ class Dnsmos:
         }
 
 
-# Speaker similarity by GE2E embeddings (Wan et al. 2018): whether the voice is the same.
+# Speaker similarity by GE2E embeddings (Wan et al. 2018).
 
 GE2E_WINDOW, HOP, BANDS = 400, 160, 40  # 25 ms, 10 ms
 PIECE, STEP = 160, 77
-"""Frames: the network hears pieces of 1.6 s, 1.3 of them a second, as it was trained and is used."""
+"""Frames: the network takes pieces of 1.6 s, 1.3 of them a second, as it was trained and is used."""
 LEVEL = -30
 """dBFS to which quieter audio is raised."""
 
@@ -83,7 +85,7 @@ class Speaker:
         found = find_spec("resemblyzer")
         if found is None or found.origin is None:
             raise missing("Resemblyzer", "pip install --no-deps Resemblyzer")
-        self._filters = mel_filters(GE2E_WINDOW, BANDS).astype(np.float32)
+        self._filters = mel_filters(GE2E_WINDOW, BANDS, RATE).float()
         self._network = _network(Path(found.origin).with_name("pretrained.pt"))
         self.backend = f"GE2E of {package('Resemblyzer')}"
 
@@ -93,25 +95,18 @@ class Speaker:
         return {"speaker": float(self.embed(original) @ self.embed(decoded))}
 
     def embed(self, signal: Signal) -> np.ndarray:
-        """The voice in a signal: float32 [256], of length 1."""
+        """The speaker embedding of a signal: float32 [256], of length 1."""
         import torch
 
         level = 10 * np.log10(np.mean(np.square(signal, dtype=np.float64)))
         signal = (signal * 10 ** (max(0.0, LEVEL - level) / 20)).astype(np.float32)
         starts = range(0, max(1, len(signal) // HOP + 1 - PIECE + STEP), STEP)
         padded = np.pad(signal, (0, max(0, (starts[-1] + PIECE) * HOP - len(signal))))
-        spectrum = torch.stft(
-            torch.from_numpy(padded),
-            GE2E_WINDOW,
-            HOP,
-            window=torch.hann_window(GE2E_WINDOW),
-            pad_mode="constant",
-            return_complex=True,
-        )
-        mel = torch.from_numpy(self._filters) @ spectrum.abs().square()
+        spectrum = stft(torch.from_numpy(padded), torch.hann_window(GE2E_WINDOW), HOP, reflect=False)
+        mel = spectrum.abs().square() @ self._filters  # [F, bands]
         # Of the pieces, the last counts only if three quarters of it are sound.
         kept = [start for start in starts if start == 0 or len(signal) >= (start + 0.75 * PIECE) * HOP]
-        pieces = torch.stack([mel.T[start : start + PIECE] for start in kept])  # (bands, F) -> (F, bands), by piece
+        pieces = torch.stack([mel[start : start + PIECE] for start in kept])
         with torch.inference_mode():
             mean = self._network(pieces).mean(0)
         return (mean / mean.norm()).numpy()
@@ -140,7 +135,7 @@ def _network(weights: Path) -> Any:
     return encoder.eval()
 
 
-# UTMOS (Saeki et al. 2022): naturalness as listeners would rate it, told from the decoded signal alone.
+# UTMOS (Saeki et al. 2022): predicted naturalness, from the decoded signal alone.
 
 REPOSITORY, UTMOS_MODEL = "tarepan/SpeechMOS:v1.2.0", "utmos22_strong"
 
@@ -164,7 +159,7 @@ class Utmos:
             ) from error
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
-        """See `Metric`; the original is not heard."""
+        """See `Metric`; the original is not used."""
         import torch
 
         check_pair(original, decoded)

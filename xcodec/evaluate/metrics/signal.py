@@ -1,17 +1,21 @@
-"""Distance of log-mel spectrograms: whether the same energy is in the same bands at the same time."""
+"""Metrics of the signal itself: log-mel distance, PESQ, F0, SI-SDR, multi-resolution STFT distance, STOI."""
 
 from __future__ import annotations
 
 import warnings
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from xcodec.evaluate.metrics.base import RATE, Measure, MetricError, Signal, check_pair, missing, package
+from xcodec.utils.spectra import mel_filters, stft
+
+# Distance of log-mel spectrograms: whether the same energy is in the same bands at the same time.
 
 MEL_WINDOW, MEL_HOP, BANDS = 1024, 256, 80
 MEL_FLOOR = 1e-8
-"""Energy below this share of the original's loudest band (-80 dB) counts as this much: nobody hears the rest."""
+"""Energy below this share of the original's loudest band (-80 dB) counts as this much: the rest is inaudible."""
 
 
 class LogMel:
@@ -21,41 +25,33 @@ class LogMel:
     speech_only = False
 
     def __init__(self) -> None:
-        self._filters = mel_filters(MEL_WINDOW, BANDS)
+        self._filters = mel_filters(MEL_WINDOW, BANDS, RATE).T.numpy()
         self.backend = f"xcodec, filters of {package('transformers')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`."""
         check_pair(original, decoded)
-        expected, heard = self._mel(original), self._mel(decoded)
+        expected, found = self._mel(original), self._mel(decoded)
         floor = MEL_FLOOR * expected.max()
-        difference = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(heard, floor))
+        difference = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(found, floor))
         return {"log_mel": float(10 * np.abs(difference).mean())}
 
     def _mel(self, signal: Signal) -> NDArray[np.float64]:
         return self._filters @ np.square(spectrogram(signal, MEL_WINDOW, MEL_HOP))
 
 
-def mel_filters(window: int, bands: int) -> NDArray[np.float64]:
-    """Slaney's triangles `[bands, window / 2 + 1]` from 0 to 8 kHz, each of the same area."""
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = mel_filter_bank(window // 2 + 1, bands, 0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
-    return np.asarray(filters, dtype=np.float64).T
-
-
 def spectrogram(signal: Signal, window: int, hop: int) -> NDArray[np.float64]:
     """Magnitudes `[window / 2 + 1, F]` of Hann windows, those at the edges filled with zeros."""
-    padded = np.pad(signal.astype(np.float64), window // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    return np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1])).T  # (F, bins) -> (bins, F)
+    hann = torch.hann_window(window, dtype=torch.float64)
+    spectrum = stft(torch.from_numpy(signal.astype(np.float64)), hann, hop, reflect=False)
+    return spectrum.abs().T.numpy()  # (F, bins) -> (bins, F)
 
 
-# PESQ, wideband (ITU-T P.862.2): how listeners would rate the distortion of speech.
+# PESQ, wideband (ITU-T P.862.2): predicted listening quality of distorted speech.
 
 
 class Pesq:
-    """From 1.04 (bad) to 4.64 (no difference heard). It was made for telephony and punishes shifts in time."""
+    """From 1.04 (bad) to 4.64 (transparent). It was made for telephony and penalises shifts in time."""
 
     measures = (Measure("pesq", "MOS-LQO", "higher", "PESQ-WB"),)
     speech_only = True
@@ -79,7 +75,7 @@ class Pesq:
             raise MetricError(f"PESQ: {message}") from error
 
 
-# Whether the melody of speech is kept: its fundamental frequency, and where there is one.
+# F0 and voicing errors.
 
 LOWEST, HIGHEST = 60, 500
 """Hz: deep men to children."""
@@ -106,12 +102,12 @@ class Pitch:
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`; without a frame that is voiced in both, there is no error of F0."""
         check_pair(original, decoded)
-        expected, heard = track(original), track(decoded)
-        voiced, kept = np.isfinite(expected), np.isfinite(heard)
+        expected, found = track(original), track(decoded)
+        voiced, kept = np.isfinite(expected), np.isfinite(found)
         both = voiced & kept
         if not both.any():
             raise MetricError("no frame is voiced in both the original and the decoded signal")
-        cents = 1200 * np.log2(heard[both] / expected[both])
+        cents = 1200 * np.log2(found[both] / expected[both])
         return {
             "f0_rmse": float(np.sqrt(np.mean(np.square(cents)))),
             "voicing_error": float(100 * np.mean(voiced != kept)),
@@ -119,7 +115,7 @@ class Pitch:
 
 
 def track(signal: Signal) -> NDArray[np.float64]:
-    """F0 `[F]` in Hz, NaN where there is no voice, by YIN (de Cheveigné and Kawahara 2002), steps 1 to 5."""
+    """F0 `[F]` in Hz, NaN where it is unvoiced, by YIN (de Cheveigné and Kawahara 2002), steps 1 to 5."""
     longest, shortest = RATE // LOWEST, RATE // HIGHEST
     padded = np.pad(signal.astype(np.float64), (PITCH_WINDOW // 2, PITCH_WINDOW // 2 + longest + 1))
     frames = np.lib.stride_tricks.sliding_window_view(padded, PITCH_WINDOW + longest + 1)[::PITCH_HOP]
@@ -166,7 +162,7 @@ def _difference(frames: NDArray[np.float64], lags: int) -> tuple[NDArray[np.floa
 class SiSdr:
     """How much of the decoded waveform is the original, at whatever gain.
 
-    A codec that keeps the sound and not the waveform (most neural ones at low rates) scores badly without sounding so.
+    A codec that keeps the sound and not the waveform (most neural ones at low rates) scores low and may sound good.
     """
 
     measures = (Measure("si_sdr", "dB", "higher", "SI-SDR"),)
@@ -177,10 +173,13 @@ class SiSdr:
         """See `Metric`; a perfect copy has no finite value and is refused."""
         check_pair(original, decoded)
         target = original.astype(np.float64) - original.mean(dtype=np.float64)
-        heard = decoded.astype(np.float64) - decoded.mean(dtype=np.float64)
-        projection = (heard @ target) / (target @ target) * target
-        distortion = heard - projection
-        if distortion @ distortion <= 1e-20 * (heard @ heard):
+        estimate = decoded.astype(np.float64) - decoded.mean(dtype=np.float64)
+        for name, signal, centred in (("original", original, target), ("decoded signal", decoded, estimate)):
+            if centred @ centred <= 1e-12 * np.square(signal, dtype=np.float64).sum():
+                raise MetricError(f"the {name} is constant: without its mean nothing is left to compare")
+        projection = (estimate @ target) / (target @ target) * target
+        distortion = estimate - projection
+        if distortion @ distortion <= 1e-20 * (estimate @ estimate):
             raise MetricError("the decoded signal is the original itself, whose SI-SDR is infinite")
         if projection @ projection == 0:
             raise MetricError("the decoded signal is orthogonal to the original, whose SI-SDR is minus infinity")
@@ -211,10 +210,10 @@ class MultiStft:
         return {"stft": float(np.mean([self._distance(original, decoded, *each) for each in RESOLUTIONS]))}
 
     def _distance(self, original: Signal, decoded: Signal, window: int, hop: int) -> float:
-        expected, heard = spectrogram(original, window, hop), spectrogram(decoded, window, hop)
-        convergence = np.linalg.norm(expected - heard) / np.linalg.norm(expected)
+        expected, found = spectrogram(original, window, hop), spectrogram(decoded, window, hop)
+        convergence = np.linalg.norm(expected - found) / np.linalg.norm(expected)
         floor = STFT_FLOOR * expected.max()
-        logs = np.abs(np.log(np.maximum(expected, floor)) - np.log(np.maximum(heard, floor))).mean()
+        logs = np.abs(np.log(np.maximum(expected, floor)) - np.log(np.maximum(found, floor))).mean()
         return float(convergence + logs)
 
 
@@ -222,7 +221,7 @@ class MultiStft:
 
 
 class Stoi:
-    """How much of the speech can be understood, from 0 to 1; the extended form also minds modulated noise."""
+    """Predicted intelligibility, from 0 to 1; the extended form also accounts for modulated noise."""
 
     measures = (Measure("stoi", "", "higher", "STOI"), Measure("estoi", "", "higher", "ESTOI"))
     speech_only = True

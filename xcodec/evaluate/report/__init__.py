@@ -38,7 +38,7 @@ def write_report(
     runs = [content.read_run(folder) for folder in folders]
     tables: list[Table] = []
     figures: list[tuple[str, str]] = []
-    listening: list[content.Listening] = []
+    examples: list[content.ClipExamples] = []
     method: list[tuple[str, str]] = []
     introduction: list[str] = []
     for run in runs:
@@ -46,10 +46,15 @@ def write_report(
             summary = run.reconstruction
             tables += content.reconstruction_tables(summary)
             figures += content.rate_curves(summary)
-            listening += content.listening(run, clips, muted)
+            examples += content.examples(run, clips, muted)
             counts = ", ".join(f"{count} of {domain}" for domain, count in summary["clips"].items())
             introduction.append(f"Reconstruction: {counts}; {summary['seconds']:.0f} s of audio, measured at 16 kHz.")
             method += [(each["title"], each["backend"]) for each in summary["measures"].values()]
+            method += [
+                (f"{summary['measures'][name]['title']} undefined", f"{count} times: {reason}")
+                for name, reasons in summary.get("undefined", {}).items()
+                for reason, count in reasons.items()
+            ]
             method += [(codec["label"], codec["identity"]) for codec in summary["codecs"]]
         if run.semantic is not None:
             semantic = run.semantic
@@ -57,13 +62,13 @@ def write_report(
             figures += content.abx_bars(semantic)
             introduction.append(
                 f"Tokens: {semantic['clips']} clips, {semantic['seconds']:.0f} s; {semantic['aligned']} of them with "
-                f"{semantic['phones']} phones by {_voices(semantic['speakers'])}, aligned by {semantic['alignment']}."
+                f"{semantic['phones']} phones by {_speakers(semantic['speakers'])}, aligned by {semantic['alignment']}."
             )
             introduction += content.missing_notes(semantic)
             method += [("not aligned", f"{count}: {reason}") for reason, count in semantic["not_aligned"].items()]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     page = environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        title=title, introduction=introduction, tables=tables, figures=figures, clips=listening, method=method
+        title=title, introduction=introduction, tables=tables, figures=figures, clips=examples, method=method
     )
     markdown = f"# {title}\n\n" + "\n\n".join(introduction) + "\n\n" + to_markdown(tables)
     written = [out, out.with_suffix(".md"), out.with_suffix(".csv")]
@@ -73,7 +78,7 @@ def write_report(
     return written
 
 
-def _voices(speakers: Sequence[str]) -> str:
+def _speakers(speakers: Sequence[str]) -> str:
     """How many there are, and who: what is measured across speakers rests on it."""
-    count = f"{len(speakers)} voice{'s' * (len(speakers) != 1)}"
+    count = f"{len(speakers)} speaker{'s' * (len(speakers) != 1)}"
     return f"{count} ({', '.join(speakers)})" if speakers else count

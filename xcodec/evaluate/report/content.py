@@ -21,27 +21,29 @@ ABX = ("any within", "any across", "triphone within", "triphone across")
 
 @dataclass(frozen=True)
 class Player:
-    """A clip as one codec gives it; all addresses hold their data."""
+    """A clip as decoded by one codec; all are data URLs."""
 
     label: str
     audio: str
     spectrogram: str
     tokens: str | None
-    heard: str | None
+    hypothesis: str | None
+    """What the recogniser made of it."""
 
 
 @dataclass(frozen=True)
-class Listening:
+class ClipExamples:
     """A clip, by all codecs."""
 
     title: str
-    said: str | None
+    reference: str | None
+    """Its text."""
     players: tuple[Player, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a folder holds of results."""
+    """The results in a folder."""
 
     folder: Path
     reconstruction: Record | None
@@ -77,7 +79,7 @@ def reconstruction_tables(summary: Record) -> list[Table]:
                 if domain in codec["domains"]
             }
             if name in ("encode_speed", "decode_speed") or not any(cell != Cell() for cell in cells.values()):
-                continue  # speeds are told from the process of their own
+                continue  # speeds are measured in a process of their own
             column = Column(
                 measure["title"], "neither" if name == "kbps" else measure["better"], measure["unit"], cells
             )
@@ -166,8 +168,8 @@ def rate_curves(summary: Record) -> list[tuple[str, str]]:
     return found
 
 
-def listening(run: Run, most: int, muted: Sequence[str]) -> list[Listening]:
-    """The clips whose audio was kept, `most` of each domain and none of muted sources, by the codecs of the summary."""
+def examples(run: Run, count: int, muted: Sequence[str]) -> list[ClipExamples]:
+    """The clips whose audio was kept, `count` of each domain and none of muted sources, by codec."""
     assert run.reconstruction is not None
     sizes = {codec["label"]: codec.get("codes", {}).get("codebook_size") for codec in run.reconstruction["codecs"]}
     identities = {codec["identity"] for codec in run.reconstruction["codecs"]}
@@ -176,11 +178,11 @@ def listening(run: Run, most: int, muted: Sequence[str]) -> list[Listening]:
     found = []
     for domain in dict.fromkeys(line["domain"] for line in lines):
         names = list(dict.fromkeys(line["clip"] for line in lines if line["domain"] == domain))
-        for name in sorted(names)[:most]:
+        for name in sorted(names)[:count]:
             own = {line["codec"]: line for line in lines if line["clip"] == name}
             players = tuple(_player(run.folder, own[label], sizes[label]) for label in sizes if label in own)
-            said = next((line["said"] for line in own.values() if "said" in line), None)
-            found.append(Listening(f"{domain}: {name}", said, players))
+            reference = next((line["reference"] for line in own.values() if "reference" in line), None)
+            found.append(ClipExamples(f"{domain}: {name}", reference, players))
     return found
 
 
@@ -193,7 +195,7 @@ def _player(folder: Path, line: Record, codebook_size: int | None) -> Player:
         figures.data_address(file.read_bytes(), "audio/flac"),
         figures.spectrogram_png(signal),
         figures.token_png(np.load(codes), codebook_size) if codebook_size and codes.exists() else None,
-        line.get("heard"),
+        line.get("hypothesis"),
     )
 
 
@@ -255,7 +257,7 @@ def _named_table(title: str, codecs: Sequence[Record], key: str, names: Sequence
 
 def _language_model_table(codecs: Sequence[Record]) -> Table:
     own = [codec for codec in codecs if "language_model" in codec]
-    most = max((len(codec["language_model"]["perplexity"]) for codec in own), default=0)
+    codebooks = max((len(codec["language_model"]["perplexity"]) for codec in own), default=0)
     columns = [
         Column(
             f"perplexity {k + 1}",
@@ -267,7 +269,7 @@ def _language_model_table(codecs: Sequence[Record]) -> Table:
                 if k < len(codec["language_model"]["perplexity"])
             },
         )
-        for k in range(most)
+        for k in range(codebooks)
     ]
     bits = {codec["label"]: Cell(codec["language_model"]["bits_per_second"] / 1000) for codec in own}
     columns.append(Column("all", "neither", "kbps", bits))

@@ -1,0 +1,49 @@
+"""What callers have set around a call is set aside for as long as it lasts, and is there again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from xcodec.codec.inputs import neutral
+
+CPU = torch.device("cpu")
+
+
+def settings() -> list[object]:
+    return [
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_float32_matmul_precision(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_inference_mode_enabled(),
+    ]
+
+
+@pytest.fixture
+def _all_set() -> Iterator[None]:
+    torch.set_default_dtype(torch.bfloat16)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.device("meta"), torch.autocast("cpu"), torch.inference_mode():
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("_all_set")
+def test_all_is_set_aside_and_put_back() -> None:
+    before = settings()
+    assert before == [torch.bfloat16, torch.device("meta"), "medium", True, True]
+    with neutral(CPU):
+        assert settings() == [torch.float32, CPU, "highest", False, False]
+        with neutral(CPU):
+            pass
+        assert settings() == [torch.float32, CPU, "highest", False, False]
+    assert settings() == before
+    with pytest.raises(ZeroDivisionError), neutral(CPU):
+        1 / 0  # noqa: B018
+    assert settings() == before
