@@ -22,7 +22,8 @@ def speech(comparison: Comparison) -> Iterator[str]:
     folder = comparison.scores / "speech"
     if not folder.exists():
         return
-    yield "| audio | WER % [95 %] | capped | seen speakers | unseen speaker | similarity | DNSMOS | utterances |"
+    columns = ("audio", "WER % [95 %]", "capped", "seen speakers", "unseen speaker", "speaker similarity", "DNSMOS")
+    yield f"| {' | '.join(columns)} | utterances |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = {"original": ["original"]}
     for what, own in SPEECH_KINDS.items():

@@ -259,7 +259,7 @@ def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Audi
 
 def read_header(path: Path) -> tuple[int, int]:
     """Sample rate and number of samples of a file, as it states them if it does."""
-    found = audio.info(path, believe=True)
+    found = audio.info(path, stated=True)
     return found.sample_rate, found.samples
 
 
