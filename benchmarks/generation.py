@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 from xcodec.lm.checkpoint import to_llama
-from xcodec.lm.config import CodecFacts
+from xcodec.lm.config import CodecSpec
 from xcodec.lm.generation import Limits, Request, Sampling, generate
 from xcodec.lm.layout import END, context
 from xcodec.lm.model import AutoregressiveLM, build_model
@@ -40,7 +40,7 @@ def main() -> None:
     if run.model.get("text"):  # a Llama is not told its text frame by frame
         run = read_run(options.config, ["model.text.aligned=false"], LMTrainConfig)
     torch.manual_seed(0)
-    model = build_model(run.language_model(CodecFacts("benchmark", "0" * 16))).eval()
+    model = build_model(run.language_model(CodecSpec("benchmark", "0" * 16))).eval()
     assert isinstance(model, AutoregressiveLM), "only models that say frame after frame can be compared"
     before = context(model.vocabulary, model.pattern, TEXT if model.config.text is not None else None)
     begun = torch.zeros(model.pattern.codebooks, 0, dtype=torch.int64)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import xcodec
 from xcodec import audio
 from xcodec.generate.common import default_model
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions
+from xcodec.generate.speech import SpeechOptions, TextToSpeech
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 SLOTS = (
@@ -28,17 +27,17 @@ SENTENCES = [" ".join(options[(turn + place) % 3] for place, options in enumerat
 
 
 @pytest.fixture(scope="module")
-def speaker() -> SpeechGenerator:
-    return SpeechGenerator(default_model("speech"), xcodec.load())
+def speaker() -> TextToSpeech:
+    return TextToSpeech()
 
 
-def test_it_is_small(speaker: SpeechGenerator) -> None:
-    assert speaker.second is not None
+def test_it_is_small(speaker: TextToSpeech) -> None:
+    assert speaker.nar is not None
     files = [path for path in default_model("speech").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 60e6
 
 
-def test_a_recogniser_understands_it(speaker: SpeechGenerator) -> None:
+def test_a_recogniser_understands_it(speaker: TextToSpeech) -> None:
     pocketsphinx = pytest.importorskip("pocketsphinx", reason="pip install 'xcodec[evaluate]'")
     decoder = pocketsphinx.Decoder(samprate=speaker.codec.sample_rate, loglevel="FATAL")
     choices = " ".join(f"({' | '.join(options)})" for options in SLOTS)
@@ -46,7 +45,7 @@ def test_a_recogniser_understands_it(speaker: SpeechGenerator) -> None:
     decoder.activate_search("slots")
     right = total = 0
     for seed, sentence in enumerate(SENTENCES):
-        codes = speaker.say(sentence.capitalize() + ".", None, SpeechOptions(), seed)
+        codes = speaker.sentence(sentence.capitalize() + ".", None, SpeechOptions(), seed)
         assert codes.shape[0] == 8
         wav = speaker.codec.decode(codes[None])[0, 0].numpy()
         decoder.start_utt()
@@ -59,18 +58,20 @@ def test_a_recogniser_understands_it(speaker: SpeechGenerator) -> None:
     assert right / total >= 0.9  # chance has a third
 
 
-def test_speech_is_as_long_as_its_text(speaker: SpeechGenerator) -> None:
-    short, long = (speaker.script(text, None, SpeechOptions()) for text in ("Good morning.", " ".join(SENTENCES) + "."))
+def test_speech_is_as_long_as_its_text(speaker: TextToSpeech) -> None:
+    short, long = (
+        speaker.aligned_text(text, None, SpeechOptions()) for text in ("Good morning.", " ".join(SENTENCES) + ".")
+    )
     assert short is not None
     assert long is not None
     assert 0.4 < short.frames / 50 < 2.0
     assert 5.0 < long.frames / 50 < 15.0
 
 
-def test_it_goes_on_in_the_voice_of_a_recording(speaker: SpeechGenerator) -> None:
+def test_it_goes_on_in_the_voice_of_a_recording(speaker: TextToSpeech) -> None:
     path = audio.find_audio(SAMPLES)[0]
-    voice = speaker.read_voice(path)
-    first = speaker.first_stage("Good morning.", voice, SpeechOptions(), 0)[0].codes
-    again = speaker.first_stage("Good morning.", voice, SpeechOptions(), 0)[0].codes
+    voice = speaker.voice(path)
+    first = speaker.autoregressive("Good morning.", voice, SpeechOptions(), 0)[0].codes
+    again = speaker.autoregressive("Good morning.", voice, SpeechOptions(), 0)[0].codes
     assert torch.equal(first, again)
-    assert not torch.equal(first, speaker.first_stage("Good morning.", None, SpeechOptions(), 0)[0].codes)
+    assert not torch.equal(first, speaker.autoregressive("Good morning.", None, SpeechOptions(), 0)[0].codes)

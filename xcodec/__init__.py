@@ -7,6 +7,9 @@ wav = xcodec.read_audio("speech.mp3", codec.sample_rate)  # float [T]
 codes = codec.encode(wav, bandwidth=4)  # float [B, 1, T] or [T] -> int64 [B, K, F]
 audio = codec.decode(codes)             # -> float [B, 1, F × hop_length]
 xcodec.write_audio("decoded.wav", audio, codec.sample_rate)
+
+tts = xcodec.TextToSpeech()
+audio = tts("Good morning.")            # -> float [1, T] at tts.sample_rate
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from xcodec.codec.config import XCodecConfig
     from xcodec.codec.model import XCodec
     from xcodec.engine.engine import Codec, load
+    from xcodec.generate.speech import TextToSpeech
     from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
 
 __version__ = "0.1.0"
@@ -26,6 +30,7 @@ __all__ = [
     "Codec",
     "StreamingDecoder",
     "StreamingEncoder",
+    "TextToSpeech",
     "XCodec",
     "XCodecConfig",
     "__version__",
@@ -41,6 +46,7 @@ _HOMES = {
     "Codec": ".engine.engine",
     "StreamingDecoder": ".inference.streaming",
     "StreamingEncoder": ".inference.streaming",
+    "TextToSpeech": ".generate.speech",
     "load": ".engine.engine",
     "read_audio": ".audio.tensors",
     "write_audio": ".audio.tensors",

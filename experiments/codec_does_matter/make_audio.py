@@ -15,8 +15,8 @@ from xcodec import audio
 from xcodec.data.manifest import AudioItem, read_span
 from xcodec.engine.engine import Codec, load
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
-from xcodec.lm.checkpoint import load_refining
+from xcodec.generate.speech import SpeechOptions, TextToSpeech, VoicePrompt
+from xcodec.lm.checkpoint import load_nonautoregressive
 from xcodec.utils.parallel import finish
 
 PROMPT_SECONDS = 3.0
@@ -69,8 +69,8 @@ def speak_all(comparison: Comparison, compared: ComparedCodec, seed: int, count:
     """Every held-out sentence by the models of one codec and seed."""
     say(f"{compared.name}: {count} sentences, seed {seed}")
     codec = load(compared.source)
-    speaker = SpeechGenerator(comparison.model(compared, "speech-ar-mini", seed), codec)
-    speaker.second = load_refining(comparison.model(compared, "speech-nar-mini", seed))
+    speaker = TextToSpeech(comparison.model(compared, "speech-ar-mini", seed), codec)
+    speaker.nar = load_nonautoregressive(comparison.model(compared, "speech-nar-mini", seed))
     for index, utterance in enumerate(utterances(comparison.speech, count)):
         speak(comparison, compared, speaker, utterance, seed, seed * 100_000 + index)
 
@@ -88,7 +88,7 @@ def resynthesise(comparison: Comparison, compared: ComparedCodec, codec: Codec, 
 def speak(
     comparison: Comparison,
     compared: ComparedCodec,
-    speaker: SpeechGenerator,
+    speaker: TextToSpeech,
     utterance: Utterance,
     seed: int,
     rng_seed: int,
@@ -103,16 +103,16 @@ def speak(
         if both.exists():
             continue
         if mode == "voice":
-            voice = Voice(encode(codec, read_item(utterance.prompt, codec.sample_rate))[:, :frames])
+            voice = VoicePrompt(encode(codec, read_item(utterance.prompt, codec.sample_rate))[:, :frames])
             begun = voice.codes[:, :0]
         else:
             own = encode(codec, read_item(utterance.real, codec.sample_rate))
             begun = own[:, : min(frames, own.shape[1] // 2)]
-            voice = Voice(begun, text="")
-        options = SpeechOptions(refine=False)
-        level_one = speaker.say(utterance.text, voice, options, rng_seed)
+            voice = VoicePrompt(begun, text="")
+        options = SpeechOptions(nar=False)
+        level_one = speaker.sentence(utterance.text, voice, options, rng_seed)
         write(first, codec, torch.cat([begun[: len(level_one)], level_one], dim=1))
-        whole = speaker.refine(utterance.text, voice, level_one, options, rng_seed)
+        whole = speaker.nonautoregressive(utterance.text, voice, level_one, options, rng_seed)
         write(both, codec, torch.cat([begun, whole], dim=1))
 
 
@@ -162,7 +162,7 @@ def play_all(comparison: Comparison, compared: ComparedCodec, model: str, seed: 
         begun = read_item(item, codec.sample_rate, first, round(MUSIC_PROMPT * item.sample_rate))
         prompt = encode(codec, begun)[: musician.model.config.codebooks]
         options = MusicOptions(MUSIC_NEW, seed=seed * 100_000 + index)
-        write(path, codec, torch.cat(list(musician.go_on(prompt, options)), dim=1))
+        write(path, codec, torch.cat(list(musician.generate(prompt, options)), dim=1))
 
 
 def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None:
@@ -188,4 +188,4 @@ def sound_all(comparison: Comparison, compared: ComparedCodec, seed: int, least:
         if not path.exists():
             items = classes[word]
             options = replace(SoundOptions(), seed=seed * 100_000 + int(index))
-            write(path, codec, maker.make(items[int(index) % len(items)].text or word, options))
+            write(path, codec, maker.generate(items[int(index) % len(items)].text or word, options))

@@ -18,7 +18,7 @@ from xcodec.lm.checkpoint import load_autoregressive
 from xcodec.lm.layout import example
 from xcodec.lm.model import AutoregressiveLM, Prediction
 from xcodec.lm.text import read
-from xcodec.lm.text_encoder import grid_places, write_script
+from xcodec.lm.text_encoder import AlignedText
 
 LONGEST = 8.0
 """In seconds."""
@@ -27,16 +27,16 @@ LONGEST = 8.0
 def losses(model: AutoregressiveLM, codes: Tensor, text: list[int], without_text: bool) -> list[Prediction]:
     """What the codes [K, F] of a clip are worth to a model that is told a text."""
     own = codes[: model.config.codebooks]
-    if model.aligner is None or model.reader is None:
+    if model.aligner is None or model.text_encoder is None:
         made = example(model.vocabulary, model.pattern, own, text, without_text=without_text, ends=False)
         return model.losses(made.ids[None], made.labels[None])
     (durations,) = model.aligner([text], [codes.numpy()])
-    script = write_script(model.vocabulary, text, durations)
-    script = script.without_text() if without_text else script
+    aligned_text = AlignedText.from_durations(model.vocabulary, text, durations)
+    aligned_text = aligned_text.without_text() if without_text else aligned_text
     made = example(model.vocabulary, model.pattern, own, ends=False)
-    place = grid_places(script, 1, made.ids.shape[1], model.pattern.period)
-    said = model.reader.said(model.reader(script.text[None]), place[None])
-    return model.losses(made.ids[None], made.labels[None], said=said)
+    positions = aligned_text.autoregressive_positions(1, made.ids.shape[1], model.pattern.period)
+    states = model.text_encoder.upsample(model.text_encoder(aligned_text.text[None]), positions[None])
+    return model.losses(made.ids[None], made.labels[None], text_states=states)
 
 
 @torch.inference_mode()

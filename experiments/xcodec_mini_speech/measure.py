@@ -28,17 +28,17 @@ from xcodec.engine.engine import Codec
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.summary import estimate
 from xcodec.generate.common import default_model
-from xcodec.generate.speech import SpeechGenerator, SpeechOptions, Voice
+from xcodec.generate.speech import SpeechOptions, TextToSpeech, VoicePrompt
 
 KINDS = ("recorded", "codec", "said")
 
 
-def say(speaker: SpeechGenerator, utterance: Utterance, seed: int) -> np.ndarray:
+def say(speaker: TextToSpeech, utterance: Utterance, seed: int) -> np.ndarray:
     """One sentence, float32 [T]."""
     codec = speaker.codec
     prompt = encode(codec, read_item(utterance.prompt, codec.sample_rate))
-    voice = Voice(prompt[:, : round(PROMPT_SECONDS * codec.frame_rate)])
-    return decode(codec, speaker.say(utterance.text, voice, SpeechOptions(), seed))
+    voice = VoicePrompt(prompt[:, : round(PROMPT_SECONDS * codec.frame_rate)])
+    return decode(codec, speaker.sentence(utterance.text, voice, SpeechOptions(), seed))
 
 
 def decode(codec: Codec, codes: Tensor) -> np.ndarray:
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/xcodec-mini-speech/measured"))
     options = parser.parse_args()
-    speaker = SpeechGenerator(options.model or default_model("speech"), xcodec.load())
+    speaker = TextToSpeech(options.model or default_model("speech"), xcodec.load())
     recogniser, rate = Recogniser(options.asr), speaker.codec.sample_rate
     options.out.mkdir(parents=True, exist_ok=True)
     journal = options.out / "errors.jsonl"

@@ -235,6 +235,7 @@ def test_a_part_is_reached_without_decoding_the_rest(tmp_path: Path) -> None:
     part, _ = audio.read(tmp_path / "clip.wav", start=50_000, samples=10_000)
     assert part.shape == (1, 10_000)
     assert audio.stated_seconds(tmp_path / "clip.wav") == 12.5
+    assert audio.info(tmp_path / "clip.wav", stated=True).samples == 200_000
 
 
 @pytest.mark.parametrize("mono", [True, False])

@@ -18,10 +18,10 @@ from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
 from xcodec.evaluate.codecs import open_codecs
-from xcodec.evaluate.journal import read_lines, write_json
 from xcodec.evaluate.metrics import DEFAULT, Signal
 from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
 from xcodec.evaluate.summary import summarise
+from xcodec.utils.json_lines import read_lines, write_json
 
 QUICK = ("si_sdr", "log_mel", "stft", "pitch")
 

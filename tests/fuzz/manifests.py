@@ -94,10 +94,10 @@ def check(path: Path, lines: int) -> str:
 
 
 def _check_item(item: AudioItem) -> None:
-    for name in ("sample_rate", "samples"):
+    for name, minimum in (("sample_rate", 1), ("samples", 0), ("start", 0)):
         value = getattr(item, name)
         assert type(value) is int, f"{name} is {value!r}"
-        assert value > 0, f"{name} is {value!r}"
+        assert value >= minimum, f"{name} is {value!r}"
     for name in ("domain", "source", "split"):
         assert isinstance(getattr(item, name), str), f"{name} is {getattr(item, name)!r}"
     for name in ("speaker", "language", "text", "licence"):

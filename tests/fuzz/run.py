@@ -40,10 +40,10 @@ def work(target: str, seconds: float, seed: int) -> int:
     warnings.simplefilter("ignore")
     outcomes: Counter[str] = Counter()
     failures: dict[str, str] = {}
-    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
         folder = Path(name)
         attempt = batch_of(target)
+        end = time.monotonic() + seconds  # after imports, which take their time
         while time.monotonic() < end:
             try:
                 attempt(seed, folder, outcomes)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_codec
-from tests.lm.conftest import autoregressive, refining
+from tests.lm.conftest import autoregressive, nonautoregressive
 from xcodec import XCodec, audio
 from xcodec.lm.checkpoint import save
-from xcodec.lm.config import CaptionConfig, CodecFacts, Durations, TextConfig
+from xcodec.lm.config import CaptionConfig, CodecSpec, Durations, TextConfig
 
 
 @pytest.fixture(scope="session")
@@ -22,22 +22,22 @@ def codec() -> XCodec:
 
 
 @pytest.fixture(scope="session")
-def facts(codec: XCodec) -> CodecFacts:
-    return CodecFacts(
+def facts(codec: XCodec) -> CodecSpec:
+    return CodecSpec(
         codec.config.name, codec.fingerprint.tokens, 4, codec.codebook_size, codec.sample_rate, codec.hop_length
     )
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory, facts: CodecFacts) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory, facts: CodecSpec) -> Path:
     folder = tmp_path_factory.mktemp("models")
     text: dict[str, Any] = {"text": TextConfig("characters"), "durations": Durations(usual=3.0)}
     save(autoregressive(codec=facts, **text), folder / "speech" / "ar")
-    save(refining(codec=facts), folder / "speech" / "nar")
+    save(nonautoregressive(codec=facts), folder / "speech" / "nar")
     save(autoregressive(codec=facts, codebooks=2, pattern="delay", longest=20), folder / "music")
     aligned = {"text": TextConfig("characters", aligned=True)}
     save(autoregressive(codec=facts, **aligned), folder / "aligned" / "ar")
-    save(refining(codec=facts, **aligned), folder / "aligned" / "nar")
+    save(nonautoregressive(codec=facts, **aligned), folder / "aligned" / "nar")
     save(autoregressive(codec=replace(facts, model_hash="0" * 16), **text), folder / "foreign")
     save(autoregressive(codec=facts, captions=CaptionConfig(str(folder / "nowhere"), width=8)), folder / "sound")
     return folder

@@ -187,6 +187,21 @@ def test_two_corpora_with_the_same_names_are_both_in_the_table(model: Path, tmp_
     assert len(codes_of(tmp_path / "t")) == 2
 
 
+def test_a_file_that_is_longer_than_it_states_is_kept_to_its_end(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "A" / "1.flac"
+    noise(path, 1, samples=8_000)
+    content = bytearray(path.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0]) + (4_000).to_bytes(4, "big")  # STREAMINFO's total of samples
+    path.write_bytes(content)
+    for kept in (1, 0):
+        assert numbers(tokenize(path.parent, tmp_path / "t", model=str(model))) == (1, kept, 0, 1 - kept)
+    (item,) = read_table(tmp_path / "t").items
+    assert item.id.startswith("1.flac#0+8000@")
+    assert item.frames == 25
+    made = tokenize(path.parent, tmp_path / "pieces", model=str(model), max_seconds=0.25)
+    assert numbers(made) == (2, 2, 0, 0)
+
+
 def test_copies_are_rows_of_their_own(model: Path, tmp_path: Path) -> None:
     first = noise(tmp_path / "A" / "001.wav", 1)
     for name in ("002.wav", "003.wav"):
@@ -283,9 +298,9 @@ def test_a_file_that_changes_while_it_is_read_is_skipped(
 ) -> None:
     path = noise(tmp_path / "A" / "1.wav", 1)
 
-    def replaced_meanwhile(*_: object) -> np.ndarray:
+    def replaced_meanwhile(*_: object) -> tuple[np.ndarray, int]:
         noise(path, 2)
-        return np.zeros((4, 7), np.uint16)
+        return np.zeros((4, 7), np.uint16), 2_000
 
     monkeypatch.setattr("xcodec.inference.corpus._codes", replaced_meanwhile)
     made = tokenize(path.parent, tmp_path / "t", model=str(model))

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from xcodec.lm.config import CodecFacts, LMConfig, TextConfig, TransformerConfig
-from xcodec.lm.model import AutoregressiveLM, RefiningLM, build_model
+from xcodec.lm.config import CodecSpec, LMConfig, TextConfig, TransformerConfig
+from xcodec.lm.model import AutoregressiveLM, NonAutoregressiveLM, build_model
 
-FACTS = CodecFacts("tiny", "0011223344556677", codebooks=4, codebook_size=16)
+FACTS = CodecSpec("tiny", "0011223344556677", codebooks=4, codebook_size=16)
 SIZES = TransformerConfig(width=16, layers=2, heads=2, inner=24, dropout=0.0)
 
 
@@ -25,10 +25,12 @@ def autoregressive(**changes: Any) -> AutoregressiveLM:
     return model.eval()
 
 
-def refining(**changes: Any) -> RefiningLM:
+def nonautoregressive(**changes: Any) -> NonAutoregressiveLM:
     torch.manual_seed(0)
-    model = build_model(config(**{"codebooks": 4, "refines": True, "text": TextConfig("characters"), **changes}))
-    assert isinstance(model, RefiningLM)
+    model = build_model(
+        config(**{"codebooks": 4, "non_autoregressive": True, "text": TextConfig("characters"), **changes})
+    )
+    assert isinstance(model, NonAutoregressiveLM)
     _sharpen(model)
     return model.eval()
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.lm.conftest import config
-from xcodec.lm.alignment import Aligner, chain_of
+from xcodec.lm.alignment import HMMAligner, state_sequence
 from xcodec.lm.config import TextConfig
 from xcodec.lm.text import read, symbols_of
 
@@ -17,13 +17,13 @@ SYMBOLS = symbols_of(TEXT)
 
 def spoken(text: list[int], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Codes [4, T], and how long each symbol is in them: a symbol says one of three codes, which others say too."""
-    lasts = [int(rng.integers(0, 5))]
-    lasts += [int(rng.integers(0, 3)) if SYMBOLS[index] == " " else int(rng.integers(2, 9)) for index in text]
-    lasts += [int(rng.integers(0, 5))]
-    kinds = np.repeat([0, *(index + 1 for index in text), 0], lasts)
-    kinds[kinds == SYMBOLS.index(" ") + 1] = 0  # a pause is silent
-    codes = np.stack([(kinds * (3 + level) + rng.integers(0, 3, len(kinds))) % 16 for level in range(4)])
-    return codes, np.array(lasts)
+    durations = [int(rng.integers(0, 5))]
+    durations += [int(rng.integers(0, 3)) if SYMBOLS[index] == " " else int(rng.integers(2, 9)) for index in text]
+    durations += [int(rng.integers(0, 5))]
+    states = np.repeat([0, *(index + 1 for index in text), 0], durations)
+    states[states == SYMBOLS.index(" ") + 1] = 0  # a pause is silent
+    codes = np.stack([(states * (3 + level) + rng.integers(0, 3, len(states))) % 16 for level in range(4)])
+    return codes, np.array(durations)
 
 
 @pytest.fixture(scope="module")
@@ -36,59 +36,61 @@ def clips() -> list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]:
 
 
 @pytest.fixture(scope="module")
-def aligner(clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]) -> Aligner:
-    learnt = Aligner(config(text=TEXT))
-    learnt.learn([text for text, _, _ in clips[:100]], [codes for _, codes, _ in clips[:100]])
+def aligner(clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]) -> HMMAligner:
+    learnt = HMMAligner(config(text=TEXT))
+    learnt.fit([text for text, _, _ in clips[:100]], [codes for _, codes, _ in clips[:100]])
     return learnt
 
 
 def test_only_what_is_heard_has_a_time_of_its_own() -> None:
     symbols = symbols_of(TextConfig("espeak"))
-    chain = chain_of([symbols.index(each) for each in "həlˈoʊ, wˈɜːld!"], symbols)
+    chain = state_sequence([symbols.index(each) for each in "həlˈoʊ, wˈɜːld!"], symbols)
     silence = len(symbols)
-    assert [symbols[kind] for kind in chain.kinds if kind != silence] == list("həloʊ,wɜld!")
-    assert chain.kinds[0] == chain.kinds[-1] == silence
-    assert chain.places == [0, 1, 2, 3, 5, 6, 7, 9, 11, 13, 14, 15, 16]
-    assert [place for place, skip in zip(chain.places, chain.skippable, strict=True) if skip] == [0, 7, 15, 16]
+    assert [symbols[kind] for kind in chain.labels if kind != silence] == list("həloʊ,wɜld!")
+    assert chain.labels[0] == chain.labels[-1] == silence
+    assert chain.positions == [0, 1, 2, 3, 5, 6, 7, 9, 11, 13, 14, 15, 16]
+    assert [place for place, skip in zip(chain.positions, chain.skippable, strict=True) if skip] == [0, 7, 15, 16]
 
 
 def test_punctuation_stands_for_the_space_beside_it() -> None:
-    chain = chain_of([SYMBOLS.index(each) for each in "a - b"], SYMBOLS)
-    assert [SYMBOLS[kind] for kind in chain.kinds[1:-1]] == ["a", "-", "b"]
+    chain = state_sequence([SYMBOLS.index(each) for each in "a - b"], SYMBOLS)
+    assert [SYMBOLS[kind] for kind in chain.labels[1:-1]] == ["a", "-", "b"]
 
 
 def test_it_finds_what_lasts_how_long(
-    aligner: Aligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
+    aligner: HMMAligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
 ) -> None:
     new = clips[100:]
     found = aligner([text for text, _, _ in new], [codes for _, codes, _ in new])
     errors = []
-    for (text, codes, lasts), own in zip(new, found, strict=True):
+    for (text, codes, durations), own in zip(new, found, strict=True):
         assert own.shape == (len(text) + 2,)
         assert own.sum() == codes.shape[1]
-        errors.append(np.abs(np.cumsum(own) - np.cumsum(lasts)))
+        errors.append(np.abs(np.cumsum(own) - np.cumsum(durations)))
     wrong = np.concatenate(errors)
     assert (wrong <= 1).mean() > 0.9
-    even = np.concatenate([np.abs(np.linspace(0, 1, len(lasts)) * lasts.sum() - lasts.cumsum()) for _, _, lasts in new])
+    even = np.concatenate(
+        [np.abs(np.linspace(0, 1, len(durations)) * durations.sum() - durations.cumsum()) for _, _, durations in new]
+    )
     assert (even <= 1).mean() < 0.5, "cutting evenly does not"
 
 
 def test_a_beginning_says_the_beginning_of_its_text(
-    aligner: Aligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
+    aligner: HMMAligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
 ) -> None:
     errors = []
-    for text, codes, lasts in clips[100:]:
+    for text, codes, durations in clips[100:]:
         half = codes.shape[1] // 2
-        (found,) = aligner([text], [codes[:, :half]], begun=True)
+        (found,) = aligner([text], [codes[:, :half]], partial=True)
         assert found.sum() == half
         last = int(found.nonzero()[0][-1])
-        truth = int(np.searchsorted(lasts.cumsum(), half))
+        truth = int(np.searchsorted(durations.cumsum(), half))
         errors.append(abs(last - truth))
     assert np.mean(np.array(errors) <= 1) >= 0.9
 
 
 def test_one_clip_or_many_is_the_same(
-    aligner: Aligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
+    aligner: HMMAligner, clips: list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]
 ) -> None:
     texts, codes = [text for text, _, _ in clips[:70]], [each for _, each, _ in clips[:70]]
     together = aligner(texts, codes)
@@ -96,6 +98,6 @@ def test_one_clip_or_many_is_the_same(
         assert np.array_equal(together[index], aligner([texts[index]], [codes[index]])[0])
 
 
-def test_a_text_longer_than_its_sound_still_gets_every_frame(aligner: Aligner) -> None:
+def test_a_text_longer_than_its_sound_still_gets_every_frame(aligner: HMMAligner) -> None:
     (found,) = aligner([read("a text with many more letters than frames", TEXT)], [np.zeros((4, 3), np.int64)])
     assert found.sum() == 3

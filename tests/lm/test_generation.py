@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.lm.conftest import autoregressive, refining
+from tests.lm.conftest import autoregressive, nonautoregressive
 from xcodec.lm.config import CaptionConfig, TextConfig
-from xcodec.lm.generation import Limits, Request, Sampling, frames, generate, refine
-from xcodec.lm.layout import PAD, context, example, refinement
+from xcodec.lm.generation import Limits, Request, Sampling, generate, generate_frames, generate_nar
+from xcodec.lm.layout import PAD, context, example, nar_input
 from xcodec.lm.model import AutoregressiveLM
-from xcodec.lm.text_encoder import grid_places, whole_frames, write_script
+from xcodec.lm.text_encoder import AlignedText, round_durations
 
 ALIGNED = TextConfig("characters", aligned=True)
 TEXT = [3, 1, 4, 1, 5]
@@ -25,14 +25,16 @@ MODELS = {
 }
 
 
-def request_for(model: AutoregressiveLM, begun: int = 3, most: int = 9, **changes: object) -> Request:
-    codes = torch.randint(16, (model.pattern.codebooks, begun), generator=torch.Generator().manual_seed(5))
+def request_for(model: AutoregressiveLM, prefix: int = 3, maximum: int = 9, **changes: object) -> Request:
+    codes = torch.randint(16, (model.pattern.codebooks, prefix), generator=torch.Generator().manual_seed(5))
     text = TEXT if model.config.text is not None and not model.config.text.aligned else None
     before = context(model.vocabulary, model.pattern, text)
-    script = None
-    if model.reader is not None:
-        script = write_script(model.vocabulary, TEXT, whole_frames(torch.full((len(TEXT) + 2,), (begun + most) / 5)))
-    return dataclasses.replace(Request(before, codes, Limits(most), script=script), **changes)  # type: ignore[arg-type]
+    aligned_text = None
+    if model.text_encoder is not None:
+        aligned_text = AlignedText.from_durations(
+            model.vocabulary, TEXT, round_durations(torch.full((len(TEXT) + 2,), (prefix + maximum) / 5))
+        )
+    return dataclasses.replace(Request(before, codes, Limits(maximum), aligned_text=aligned_text), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -48,28 +50,28 @@ def test_the_cache_changes_nothing(kind: str, samples: int, aligned: bool) -> No
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("begun", [0, 1, 4])
+@pytest.mark.parametrize("prefix", [0, 1, 4])
 @pytest.mark.parametrize("text", [None, ALIGNED])
 def test_greedy_generation_is_what_the_model_says_of_its_own_output(
-    kind: str, begun: int, text: TextConfig | None
+    kind: str, prefix: int, text: TextConfig | None
 ) -> None:
     """The loop agrees with one pass over the whole sequence, as in training: delays, offsets and prompts are right."""
     model = autoregressive(**MODELS[kind], text=text)
-    request = request_for(model, begun=begun, most=6, sampling=Sampling(temperature=0))
-    request = dataclasses.replace(request, limits=Limits(6, least=6))
+    request = request_for(model, prefix=prefix, maximum=6, sampling=Sampling(temperature=0))
+    request = dataclasses.replace(request, limits=Limits(6, minimum=6))
     made = generate(model, request)[0].codes
     assert made.shape == (model.pattern.codebooks, 6)
-    whole = torch.cat([request.begun, made], dim=1)
+    whole = torch.cat([request.prefix, made], dim=1)
     sequence = example(model.vocabulary, model.pattern, whole, ends=False)
-    said = None
-    if model.reader is not None:
-        assert request.script is not None
-        place = grid_places(request.script, 1, sequence.ids.shape[1], model.pattern.period)
-        said = model.reader.said(model.reader(request.script.text[None]), place[None])
-    states = model(sequence.ids[None], said=said)[0]
+    text_states = None
+    if model.text_encoder is not None:
+        assert request.aligned_text is not None
+        positions = request.aligned_text.autoregressive_positions(1, sequence.ids.shape[1], model.pattern.period)
+        text_states = model.text_encoder.upsample(model.text_encoder(request.aligned_text.text[None]), positions[None])
+    states = model(sequence.ids[None], text_states=text_states)[0]
     first_step = request.context.shape[1] - 1
     for codebook in range(model.pattern.codebooks):
-        for frame in range(begun, begun + 6):
+        for frame in range(prefix, prefix + 6):
             step = frame * model.pattern.period + model.pattern.offsets[codebook]
             logits = model.logits(states[first_step + step], model.pattern.streams[codebook])
             base = model.vocabulary.first_code(codebook)
@@ -79,16 +81,16 @@ def test_greedy_generation_is_what_the_model_says_of_its_own_output(
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_prompt_matters_and_is_not_given_back(kind: str) -> None:
     model = autoregressive(**MODELS[kind])
-    request = request_for(model, begun=3, sampling=Sampling(temperature=0))
-    request = dataclasses.replace(request, limits=Limits(8, least=8))
-    other = dataclasses.replace(request, begun=(request.begun + 7) % 16)
+    request = request_for(model, prefix=3, sampling=Sampling(temperature=0))
+    request = dataclasses.replace(request, limits=Limits(8, minimum=8))
+    other = dataclasses.replace(request, prefix=(request.prefix + 7) % 16)
     assert generate(model, request)[0].codes.shape[1] == 8
     assert not torch.equal(generate(model, request)[0].codes, generate(model, other)[0].codes)
 
 
 def test_the_seed_repeats_and_another_differs() -> None:
     model = autoregressive(codebooks=2)
-    request = dataclasses.replace(request_for(model), limits=Limits(12, least=12))
+    request = dataclasses.replace(request_for(model), limits=Limits(12, minimum=12))
     assert torch.equal(generate(model, request)[0].codes, generate(model, request)[0].codes)
     other = dataclasses.replace(request, seed=1)
     assert not torch.equal(generate(model, request)[0].codes, generate(model, other)[0].codes)
@@ -98,7 +100,7 @@ def test_the_seed_repeats_and_another_differs() -> None:
 def test_frames_come_one_by_one_and_are_those_of_generate(kind: str) -> None:
     model = autoregressive(**MODELS[kind])
     request = request_for(model, seed=2)
-    said = [frame for frame in frames(model, request) if bool(frame.alive[0])]
+    said = [frame for frame in generate_frames(model, request) if bool(frame.active[0])]
     whole = generate(model, request)[0]
     assert torch.equal(torch.stack([frame.codes[0] for frame in said], dim=1), whole.codes)
 
@@ -108,7 +110,7 @@ def test_it_ends_where_the_model_says_so_and_within_its_limits(kind: str) -> Non
     model = autoregressive(**MODELS[kind])
     endings = set()
     for seed in range(30):
-        done = generate(model, request_for(model, begun=2, most=10, seed=seed))[0]
+        done = generate(model, request_for(model, prefix=2, maximum=10, seed=seed))[0]
         assert 1 <= done.codes.shape[1] <= 10
         assert done.ended or done.codes.shape[1] == 10
         endings.add(done.codes.shape[1])
@@ -119,7 +121,7 @@ def test_it_ends_where_the_model_says_so_and_within_its_limits(kind: str) -> Non
 
 def test_samples_come_likeliest_first_and_differ() -> None:
     model = autoregressive(codebooks=1)
-    request = dataclasses.replace(request_for(model, samples=6), limits=Limits(8, least=8))
+    request = dataclasses.replace(request_for(model, samples=6), limits=Limits(8, minimum=8))
     made = generate(model, request)
     assert [each.log_likelihood for each in made] == sorted((each.log_likelihood for each in made), reverse=True)
     assert len({tuple(each.codes[0].tolist()) for each in made}) > 1
@@ -127,9 +129,9 @@ def test_samples_come_likeliest_first_and_differ() -> None:
 
 def test_log_likelihood_is_that_of_the_model() -> None:
     model = autoregressive(codebooks=1)
-    request = dataclasses.replace(request_for(model, begun=2), limits=Limits(5, least=5))
+    request = dataclasses.replace(request_for(model, prefix=2), limits=Limits(5, minimum=5))
     done = generate(model, request)[0]
-    sequence = example(model.vocabulary, model.pattern, torch.cat([request.begun, done.codes], 1), ends=False)
+    sequence = example(model.vocabulary, model.pattern, torch.cat([request.prefix, done.codes], 1), ends=False)
     logits = model.logits(model(sequence.ids[None])[0], 0)
     base = model.vocabulary.first_code(0)
     total = 0.0
@@ -159,82 +161,84 @@ def test_guidance_stresses_the_condition() -> None:
 
 
 def test_limits_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="cannot say"):
+    with pytest.raises(ValueError, match="cannot generate"):
         Limits(3, 4)
 
 
-# --- refinement -------------------------------------------------------------------------------------------------------
+# --- non-autoregressive -----------------------------------------------------------------------------------------------
 
 
-def test_refinement_adds_levels_each_knowing_those_below() -> None:
-    model = refining()
+def test_nar_adds_levels_each_knowing_those_below() -> None:
+    model = nonautoregressive()
     first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
     prompt = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
-    made = refine(model, TEXT, prompt, first)
+    made = generate_nar(model, TEXT, prompt, first)
     assert made.shape == (4, 6)
     assert torch.equal(made[:1], first)
-    asked = refinement(model.vocabulary, TEXT, prompt, made, 2)
-    logits = model(asked.ids[None], asked.asked[None], torch.tensor([2]))
+    given = nar_input(model.vocabulary, TEXT, prompt, made, 2)
+    logits = model(given.ids[None], given.targets[None], torch.tensor([2]))
     assert torch.equal(logits.argmax(-1), made[2])
-    other = refine(model, TEXT, (prompt + 1) % 16, first)
+    other = generate_nar(model, TEXT, (prompt + 1) % 16, first)
     assert not torch.equal(made, other), "the voice matters"
 
 
-def test_refinement_goes_on_from_what_was_said_before() -> None:
-    model = refining()
-    begun = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
+def test_nar_goes_on_from_what_was_said_before() -> None:
+    model = nonautoregressive()
+    prefix = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
     first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
-    made = refine(model, TEXT, None, first, begun=begun)
+    made = generate_nar(model, TEXT, None, first, prefix=prefix)
     assert made.shape == (4, 6)
-    whole = torch.cat([begun, made], dim=1)
-    asked = refinement(model.vocabulary, TEXT, None, whole, 3, given=3)
-    assert int(asked.asked.sum()) == 6
-    logits = model(asked.ids[None], asked.asked[None], torch.tensor([3]))
+    whole = torch.cat([prefix, made], dim=1)
+    given = nar_input(model.vocabulary, TEXT, None, whole, 3, given=3)
+    assert int(given.targets.sum()) == 6
+    logits = model(given.ids[None], given.targets[None], torch.tensor([3]))
     assert torch.equal(logits.argmax(-1), made[3])
-    assert not torch.equal(made, refine(model, TEXT, None, first, begun=(begun + 1) % 16)), "it is heard"
+    assert not torch.equal(made, generate_nar(model, TEXT, None, first, prefix=(prefix + 1) % 16)), "it matters"
 
 
-def test_refinement_goes_on_from_two_codebooks() -> None:
-    model = refining()
+def test_nar_goes_on_from_two_codebooks() -> None:
+    model = nonautoregressive()
     first = torch.randint(16, (2, 6), generator=torch.Generator().manual_seed(1))
-    made = refine(model, TEXT, None, first)
+    made = generate_nar(model, TEXT, None, first)
     assert torch.equal(made[:2], first)
-    asked = refinement(model.vocabulary, TEXT, None, made, 2)
-    logits = model(asked.ids[None], asked.asked[None], torch.tensor([2]))
+    given = nar_input(model.vocabulary, TEXT, None, made, 2)
+    logits = model(given.ids[None], given.targets[None], torch.tensor([2]))
     assert torch.equal(logits.argmax(-1), made[2])
 
 
-def test_refinement_is_told_what_each_frame_says() -> None:
-    model = refining(text=ALIGNED)
-    assert model.reader is not None
+def test_nar_is_told_what_each_frame_says() -> None:
+    model = nonautoregressive(text=ALIGNED)
+    assert model.text_encoder is not None
     first = torch.randint(16, (1, 6), generator=torch.Generator().manual_seed(1))
     prompt = torch.randint(16, (4, 3), generator=torch.Generator().manual_seed(2))
     durations = [0, 1, 2, 1, 1, 1, 0], [0, 1, 1, 2, 1, 1, 0]
-    scripts = [write_script(model.vocabulary, TEXT, np.array(lasts)) for lasts in durations]
-    made, other = (refine(model, TEXT, prompt, first, script=script) for script in scripts)
+    aligned_texts = [AlignedText.from_durations(model.vocabulary, TEXT, np.array(durations)) for durations in durations]
+    made, other = (
+        generate_nar(model, TEXT, prompt, first, aligned_text=aligned_text) for aligned_text in aligned_texts
+    )
     assert not torch.equal(made, other)
-    asked = refinement(model.vocabulary, None, prompt, made, 2)
-    place = torch.cat([torch.full((5,), -1.0), scripts[0].place[:6]])
-    said = model.reader.said(model.reader(scripts[0].text[None]), place[None])
-    logits = model(asked.ids[None], asked.asked[None], torch.tensor([2]), said)
+    given = nar_input(model.vocabulary, None, prompt, made, 2)
+    positions = torch.cat([torch.full((5,), -1.0), aligned_texts[0].frame_positions[:6]])
+    text_states = model.text_encoder.upsample(model.text_encoder(aligned_texts[0].text[None]), positions[None])
+    logits = model(given.ids[None], given.targets[None], torch.tensor([2]), text_states)
     assert torch.equal(logits.argmax(-1), made[2])
 
 
-def test_refinement_does_not_see_levels_to_come() -> None:
-    model = refining()
+def test_nar_does_not_see_levels_to_come() -> None:
+    model = nonautoregressive()
     codes = torch.randint(16, (4, 6))
     changed = codes.clone()
     changed[2:] = (changed[2:] + 1) % 16
-    first, second = (refinement(model.vocabulary, TEXT, None, each, 2) for each in (codes, changed))
+    first, second = (nar_input(model.vocabulary, TEXT, None, each, 2) for each in (codes, changed))
     assert torch.equal(first.ids, second.ids)
-    assert int(first.asked.sum()) == 6
+    assert int(first.targets.sum()) == 6
 
 
 def test_padding_does_not_change_refinement() -> None:
-    model = refining()
+    model = nonautoregressive()
     codes = torch.randint(16, (4, 6))
-    asked = refinement(model.vocabulary, TEXT, codes[:, :2], codes, 1)
-    alone = model(asked.ids[None], asked.asked[None], torch.tensor([1]))
-    ids = torch.nn.functional.pad(asked.ids, (0, 5), value=PAD)
-    where = torch.nn.functional.pad(asked.asked, (0, 5))
+    given = nar_input(model.vocabulary, TEXT, codes[:, :2], codes, 1)
+    alone = model(given.ids[None], given.targets[None], torch.tensor([1]))
+    ids = torch.nn.functional.pad(given.ids, (0, 5), value=PAD)
+    where = torch.nn.functional.pad(given.targets, (0, 5))
     assert torch.allclose(model(ids[None], where[None], torch.tensor([1])), alone, atol=1e-5)

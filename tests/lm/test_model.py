@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.lm.conftest import FACTS, autoregressive, config, refining
-from xcodec.lm.alignment import expected_frames, measure_durations
-from xcodec.lm.checkpoint import export_llama, load, load_autoregressive, load_refining, save
+from tests.lm.conftest import FACTS, autoregressive, config, nonautoregressive
+from xcodec.lm.alignment import estimate_durations, expected_frames
+from xcodec.lm.checkpoint import export_llama, load, load_autoregressive, load_nonautoregressive, save
 from xcodec.lm.config import Durations, LMConfig, TextConfig, TransformerConfig
 from xcodec.lm.layout import (
     AUDIO,
@@ -24,10 +24,9 @@ from xcodec.lm.layout import (
     Vocabulary,
     context,
     example,
-    stack,
 )
 from xcodec.lm.text import read, symbols_of
-from xcodec.lm.text_encoder import grid_places, write_script
+from xcodec.lm.text_encoder import AlignedText
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
 
@@ -56,9 +55,9 @@ def test_durations_are_found_that_explain_how_long_clips_are() -> None:
     spoken = [read(each, text) for each in ("a.", "tat", "ta, ta", "attat.", "at", "aaa.", "t.t")]
     symbols = symbols_of(text)
     speakers = ["fast", "slow"] * 7
-    lasts = [5 + sum(truth.get(symbols[index], 0) for index in each) for each in spoken for _ in "fs"]
-    frames = [round(100 * n * (0.8 if who == "fast" else 1.2)) for n, who in zip(lasts, speakers, strict=True)]
-    found = measure_durations([each for each in spoken for _ in "fs"], frames, speakers, text)
+    durations = [5 + sum(truth.get(symbols[index], 0) for index in each) for each in spoken for _ in "fs"]
+    frames = [round(100 * n * (0.8 if who == "fast" else 1.2)) for n, who in zip(durations, speakers, strict=True)]
+    found = estimate_durations([each for each in spoken for _ in "fs"], frames, speakers, text)
     assert found.silence == pytest.approx(500, rel=0.05)
     assert {s: found.symbols[s] for s in truth} == pytest.approx({s: 100 * v for s, v in truth.items()}, rel=0.05)
     assert found.symbols[","] + found.symbols[" "] == pytest.approx(0, abs=10)
@@ -68,16 +67,16 @@ def test_durations_are_found_that_explain_how_long_clips_are() -> None:
 
 def test_what_is_said_matters_from_its_first_frame_on() -> None:
     model = autoregressive(codebooks=1, text=ALIGNED)
-    assert model.reader is not None
-    script = write_script(model.vocabulary, [3, 1, 2], np.array([1, 4, 3, 2, 2]))
+    assert model.text_encoder is not None
+    aligned_text = AlignedText.from_durations(model.vocabulary, [3, 1, 2], np.array([1, 4, 3, 2, 2]))
     made = example(model.vocabulary, model.pattern, torch.randint(16, (1, 12)), prompt=torch.tensor([[5, 6]]))
-    place = grid_places(script, 4, made.ids.shape[1], model.pattern.period)[None]
+    positions = aligned_text.autoregressive_positions(4, made.ids.shape[1], model.pattern.period)[None]
     found = []
-    for text in (script.text, script.text.clone()):
+    for text in (aligned_text.text, aligned_text.text.clone()):
         if found:
             text[2] += 1  # the symbol said in frames 5, 6 and 7
-        said = model.reader.said(model.reader(text[None]), place)
-        found.append(model(made.ids[None], said=said))
+        text_states = model.text_encoder.upsample(model.text_encoder(text[None]), positions)
+        found.append(model(made.ids[None], text_states=text_states))
     alike = torch.isclose(found[0], found[1], atol=1e-6).all(-1)[0]
     assert not bool(alike[3 + 5])
     assert bool(alike[:3].all()), "a prompt says other words"
@@ -122,12 +121,14 @@ def test_a_batch_is_worth_what_its_rows_are_worth() -> None:
         example(model.vocabulary, model.pattern, torch.randint(16, (1, frames)), text=[1] * frames)
         for frames in (3, 9, 5)
     ]
-    batch = stack(rows)
-    (together,) = model.losses(batch.ids, batch.labels)
+    ids, labels = torch.full((3, 1, 32), PAD), torch.full((3, 1, 32), IGNORED)
+    for row, each in enumerate(rows):
+        ids[row, :, : each.ids.shape[1]], labels[row, :, : each.ids.shape[1]] = each.ids, each.labels
+    (together,) = model.losses(ids, labels)
     apart = [model.losses(row.ids[None], row.labels[None])[0] for row in rows]
-    count = sum(len(each.right) for each in apart)
-    assert len(together.right) == count == 3 + 9 + 5 + 3
-    total = sum(float(each.loss) * len(each.right) for each in apart)
+    count = sum(len(each.labels) for each in apart)
+    assert len(together.labels) == count == 3 + 9 + 5 + 3
+    total = sum(float(each.loss) * len(each.labels) for each in apart)
     assert float(together.loss) == pytest.approx(total / count, rel=1e-4)
 
 
@@ -148,7 +149,7 @@ def test_it_learns_a_sequence_by_heart() -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    for name, model in (("ar", autoregressive(**SPOKEN)), ("nar", refining())):
+    for name, model in (("ar", autoregressive(**SPOKEN)), ("nar", nonautoregressive())):
         save(model, tmp_path / name)
         again = load(tmp_path / name)
         assert again.config == model.config
@@ -156,10 +157,10 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before)
         assert not again.training
-    with pytest.raises(CheckpointError, match="refines, not one"):
+    with pytest.raises(CheckpointError, match="not an autoregressive one"):
         load_autoregressive(tmp_path / "nar")
-    with pytest.raises(CheckpointError, match="not one that refines"):
-        load_refining(tmp_path / "ar")
+    with pytest.raises(CheckpointError, match="not a non-autoregressive one"):
+        load_nonautoregressive(tmp_path / "ar")
 
 
 def test_folders_that_are_no_language_model(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_what_is_no_llama(tmp_path: Path) -> None:
 def test_configs() -> None:
     whole = config(codebooks=2, text=TextConfig("espeak", "de"), durations=Durations(2.5, 1.0, {"a": 3.0}))
     assert LMConfig.from_dict(whole.to_dict()) == whole
-    for wrong in ({"codebooks": 9}, {"pattern": "spiral"}, {"refines": True}):
+    for wrong in ({"codebooks": 9}, {"pattern": "spiral"}, {"non_autoregressive": True}):
         with pytest.raises(ConfigError):
             config(**wrong)
     with pytest.raises(ConfigError, match="multiple of twice"):

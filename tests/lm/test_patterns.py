@@ -1,28 +1,26 @@
-"""Patterns: each code in a cell of its own, and back."""
+"""Codebook patterns: each code in a cell of its own."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from xcodec.lm.layout import Pattern, delay, flat, named
+from xcodec.lm.layout import Pattern, delay, flat, make_pattern
 from xcodec.utils.config import ConfigError
 
 
 @pytest.mark.parametrize("pattern", [flat(1), flat(4), delay(4), Pattern((0, 1, 1), (0, 1, 2), 2)])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_arranged_and_restored(pattern: Pattern, frames: int) -> None:
+def test_codes_are_arranged_as_they_are_predicted(pattern: Pattern, frames: int) -> None:
     codes = torch.arange(pattern.codebooks * frames).reshape(1, pattern.codebooks, frames) + 5
     grid = pattern.arrange(codes, fill=0)
     assert grid.shape == (1, pattern.width, pattern.length(frames))
     assert int((grid > 0).sum()) == codes.numel()
-    assert torch.equal(pattern.restore(grid), codes)
-    # A step less, and the last frame is not complete.
-    assert pattern.restore(grid[..., :-1]).shape[-1] == frames - 1
-    # What is said step by step fills the same cells.
+    assert pattern.complete_frames(grid.shape[-1]) == frames
+    assert pattern.complete_frames(grid.shape[-1] - 1) == frames - 1, "a step less, and the last frame is not complete"
     again = torch.zeros_like(grid)
     for step in range(grid.shape[-1]):
-        for stream, codebook, frame in pattern.said_at(step):
+        for stream, codebook, frame in pattern.codes_at(step):
             if frame < frames:
                 again[0, stream, step] = codes[0, codebook, frame]
     assert torch.equal(again, grid)
@@ -36,7 +34,6 @@ def test_the_picture_in_the_docstring() -> None:
 
 def test_no_frames() -> None:
     assert delay(3).arrange(torch.zeros(3, 0, dtype=torch.int64), 0).shape == (3, 0)
-    assert delay(3).restore(torch.zeros(3, 0, dtype=torch.int64)).shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +43,7 @@ def test_no_frames() -> None:
         ((0, 0, 0), (0, 1, 3), 2, "share a cell"),
         ((0, 2), (0, 1), 1, "without gaps"),
         ((0, 1), (1, 2), 1, "step 0"),
-        ((0, 1), (0, 0), 1, "later than the one it refines"),
+        ((0, 1), (0, 0), 1, "later than the one below"),
         ((0,), (0,), 0, "positive period"),
         ((0, 1), (0,), 1, "an offset for each"),
     ],
@@ -60,6 +57,6 @@ def test_what_cannot_be_is_refused_when_built(
 
 def test_unknown_name_and_wrong_number_of_codebooks() -> None:
     with pytest.raises(ConfigError, match="known: flat, delay"):
-        named("parallel", 4)
+        make_pattern("parallel", 4)
     with pytest.raises(ValueError, match="4 codebooks"):
         flat(4).arrange(torch.zeros(3, 2, dtype=torch.int64), 0)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from xcodec.lm.generation import Sampling, draw, guided, keep_top_k, keep_top_p
+from xcodec.lm.generation import Sampling, classifier_free_guidance, keep_top_k, keep_top_p, sample
 from xcodec.utils.config import ConfigError
 
 LOGITS = torch.tensor([[0.1, 0.4, 0.3, 0.2]]).log()
@@ -16,7 +16,7 @@ LOGITS = torch.tensor([[0.1, 0.4, 0.3, 0.2]]).log()
 def frequencies(sampling: Sampling, history: torch.Tensor | None = None, draws: int = 4000) -> list[float]:
     generator = torch.Generator().manual_seed(0)
     past = None if history is None else history.expand(draws, -1)
-    tokens = draw(LOGITS.expand(draws, -1), sampling, generator, past)
+    tokens = sample(LOGITS.expand(draws, -1), sampling, generator, past)
     return (torch.bincount(tokens, minlength=4) / draws).tolist()
 
 
@@ -55,13 +55,13 @@ def test_a_token_that_repeats_is_drawn_again_from_all() -> None:
 
 def test_guidance_of_one_is_the_conditional() -> None:
     a, b = torch.randn(2, 5), torch.randn(2, 5)
-    assert torch.allclose(guided(a, b, 1.0), a)
-    assert torch.allclose(guided(a, b, 0.0), b)
+    assert torch.allclose(classifier_free_guidance(a, b, 1.0), a)
+    assert torch.allclose(classifier_free_guidance(a, b, 0.0), b)
 
 
 def test_the_same_seed_draws_the_same() -> None:
     rows = torch.randn(8, 50)
-    first, second = (draw(rows, Sampling(), torch.Generator().manual_seed(3)) for _ in range(2))
+    first, second = (sample(rows, Sampling(), torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xcodec.lm.config import TextConfig
-from xcodec.lm.text import TextError, read, sentences, symbols_of
+from xcodec.lm.text import TextError, paragraphs, read, symbols_of
 
 PHONEMES, CHARACTERS = TextConfig(), TextConfig("characters")
 
@@ -86,9 +86,9 @@ def test_nothing_to_say(text: str, config: TextConfig) -> None:
 
 
 def test_long_sentences_are_cut_at_commas_then_at_spaces() -> None:
-    assert sentences("aaa, bbb ccc ddd", CHARACTERS, longest=8) == ["aaa,", "bbb ccc", "ddd"]
+    assert paragraphs("aaa, bbb ccc ddd", CHARACTERS, longest=8) == [["aaa,", "bbb ccc", "ddd"]]
     with pytest.raises(TextError, match="a word of more than 8"):
-        sentences("a" * 9, CHARACTERS, longest=8)
+        paragraphs("a" * 9, CHARACTERS, longest=8)
     with pytest.raises(TextError, match="a word of more than 200"):
         read("a" * 201, PHONEMES)
 

@@ -31,9 +31,9 @@ from xcodec.utils.config import ConfigError
 SIZES = {"width": 16, "layers": 1, "heads": 2, "inner": 24, "dropout": 0.1}
 MODELS: dict[str, dict[str, Any]] = {
     "ar": {"codebooks": 1, "text": {"front_end": "characters"}},
-    "nar": {"codebooks": 3, "refines": True, "text": {"front_end": "characters"}},
+    "nar": {"codebooks": 3, "non_autoregressive": True, "text": {"front_end": "characters"}},
     "aligned": {"codebooks": 1, "text": {"front_end": "characters", "aligned": True}},
-    "aligned-nar": {"codebooks": 3, "refines": True, "text": {"front_end": "characters", "aligned": True}},
+    "aligned-nar": {"codebooks": 3, "non_autoregressive": True, "text": {"front_end": "characters", "aligned": True}},
     "music": {"codebooks": 3, "pattern": "delay"},
     "sound": {"codebooks": 2, "captions": {"width": 8}},
 }
@@ -283,14 +283,14 @@ def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> 
     for number in range(20):
         batch = made.batch([number, number + 1], number, seed=0)
         assert batch.text is not None
-        assert batch.place is not None
+        assert batch.text_positions is not None
         assert batch.lasts is not None
         assert TEXT not in batch.ids, "the text does not stand before the codes"
         for row in range(2):
             asked = (batch.labels[row, 0] != IGNORED) & (batch.labels[row, 0] != END)
-            assert (batch.place[row][~asked & (batch.ids[row, 0] == PROMPT)] < 0).all()
+            assert (batch.text_positions[row][~asked & (batch.ids[row, 0] == PROMPT)] < 0).all()
             codes = batch.labels[row, 0][asked] - made.vocabulary.first_code(0)
-            said = batch.text[row][batch.place[row][asked].long()]
+            said = batch.text[row][batch.text_positions[row][asked].long()]
             heard = made.vocabulary.text(torch.tensor(read("abcd", made.model.text)))[codes]  # type: ignore[arg-type]
             right, total = right + int((said == heard).sum()), total + len(codes)
             assert batch.lasts[row].sum() == len(codes)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import json
+import math
+from pathlib import Path
 
 import pytest
 
-from xcodec.train.logging import Display
+from xcodec.train.logging import Display, JsonLog
 
 VALUES = {
     "total": 5.25,
@@ -47,3 +50,15 @@ def test_without_a_terminal_it_is_one_line(capsys: pytest.CaptureFixture[str]) -
     assert line.endswith(
         "total 5.25 mel 3.125 complex 0.8125 feature_matching 0.0625 discriminator_gradient 1.5 audio_per_second 12.5"
     )
+
+
+def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "log.jsonl"
+    log = JsonLog(path, first_step=0)
+    for step in (10, 20, 30):
+        log.write(step, {"total": 1 / 3, "gradient": math.inf})
+    path.write_text(path.read_text() + '{"step": 40, "to')  # killed
+    JsonLog(path, first_step=20).write(30, {"total": 2.0})
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[1:] == [{"step": 20, "total": 0.333333, "gradient": None}, {"step": 30, "total": 2.0}]
+    assert [file.name for file in path.parent.iterdir()] == ["log.jsonl"]

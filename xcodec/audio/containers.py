@@ -226,7 +226,7 @@ def _is_simple(path: Path, layout: bytes, order: Literal["little", "big"]) -> bo
     kind = extended if kind == 0xFFFE else kind
     if kind not in (pcm, floats, *laws):
         return False
-    if not channels or not bits or align % channels or align * 8 < channels * bits:
+    if not channels or not bits or align % channels or not channels * bits <= align * 8 <= channels * 64:
         raise AudioError(f"{path}: damaged: its header puts {channels} channels of {bits} bits into {align} bytes")
     return align * 8 == channels * bits and bits in {pcm: (8, 16, 24, 32), floats: (32, 64)}.get(kind, (8,))
 

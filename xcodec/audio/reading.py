@@ -39,7 +39,8 @@ def info(path: str | Path, track: int | None = None, stated: bool = False) -> Au
     Args:
         path: as of `read`.
         track: as of `read`.
-        stated: take the number of samples that the file states, if it does: quick, but damage inside it goes unseen.
+        stated: take the number of samples that the file states, if it does: quick, but damage inside it goes unseen,
+            and so does a second FLAC that was joined to the first.
 
     Raises:
         OSError, AudioError: as `read`.

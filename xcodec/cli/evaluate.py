@@ -61,9 +61,9 @@ def reconstruction(
     Example: xcodec evaluate reconstruction clips/ -c original -c opus@9 -c xcodec-mini@all --out results
     """
     from xcodec.evaluate.clips import Choice, choose
-    from xcodec.evaluate.journal import write_json
     from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
     from xcodec.evaluate.summary import summarise
+    from xcodec.utils.json_lines import write_json
 
     chosen = choose(paths, Choice(clips, shortest, longest, domain))
     named = [name.strip() for names in metrics or () for name in names.split(",")]

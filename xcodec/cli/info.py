@@ -101,7 +101,7 @@ def _describe_language_model(folder: str) -> dict[str, object]:
     return {
         "model": folder,
         "kind": "language model",
-        "stage": "refining" if config.refines else "autoregressive",
+        "stage": "non-autoregressive" if config.non_autoregressive else "autoregressive",
         "codebooks": config.codebooks,
         "pattern": config.pattern,
         "text": "none" if config.text is None else config.text.front_end,

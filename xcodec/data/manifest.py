@@ -257,9 +257,9 @@ def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Audi
             yield AudioItem(path, rate, samples, domain=domain, source=sys.intern(str(path.parent)))
 
 
-def read_header(path: Path) -> tuple[int, int]:
-    """Sample rate and number of samples of a file, as it states them if it does."""
-    found = audio.info(path, stated=True)
+def read_header(path: Path, exact: bool = False) -> tuple[int, int]:
+    """Sample rate and number of samples of a file, as it states them, unless they are to be `exact`."""
+    found = audio.info(path, stated=not exact)
     return found.sample_rate, found.samples
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from xcodec.utils.files import atomic_write
-
-Record = dict[str, Any]
+from xcodec.utils.json_lines import Record, append_lines, read_lines, write_json, write_lines
 
 
 class Journal:
@@ -38,42 +35,9 @@ class Journal:
         self.records = read_lines(self.path) if self.path.exists() else []
         if self.path.exists():
             # A run that was killed may have left half a line, which must not run into the next.
-            _rewrite(self.path, self.records)
+            write_lines(self.path, self.records)
 
     def add(self, records: list[Record]) -> None:
         """Append lines."""
         self.records += records
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{_dump(record)}\n" for record in records))
-
-
-def read_lines(path: Path) -> list[Record]:
-    """The whole lines of a journal; half a line at its end is left out.
-
-    Raises:
-        ValueError: any other line is not JSON.
-    """
-    records = []
-    lines = path.read_text("utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        try:
-            records += [json.loads(line)] if line else []
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number}: {error}") from None
-    return records
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a file for people and programs, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _rewrite(path: Path, records: list[Record]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(f"{_dump(record)}\n" for record in records), "utf-8")
-
-
-def _dump(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+        append_lines(self.path, records)

@@ -23,8 +23,9 @@ from xcodec import audio
 from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, of_length, open_codecs
-from xcodec.evaluate.journal import Journal, Record
+from xcodec.evaluate.journal import Journal
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, described, make
+from xcodec.utils.json_lines import Record
 from xcodec.utils.parallel import WorkerDiedError, run_tasks, side_by_side
 
 WER = "wer"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from xcodec.evaluate import asr
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import EvaluatedCodec, Tokenizer
-from xcodec.evaluate.journal import Record, read_lines
 from xcodec.evaluate.metrics import METRICS, Measure
 from xcodec.evaluate.probes import code_statistics
+from xcodec.utils.json_lines import Record, read_lines
 
 # Confidence intervals and paired tests: resampling of clips, with no assumption about distributions.
 #

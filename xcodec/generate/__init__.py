@@ -1,1 +1,1 @@
-"""A language model and a codec make audio: `speech.py`, `music.py`, `sound.py`."""
+"""A language model and a codec make audio: speech from text, music that continues a recording, sounds from captions."""

@@ -1,7 +1,8 @@
-"""A language model beside the codec whose tokens it speaks, and recordings as prompts for it."""
+"""What speech, music and sound have in common: the models in the package, prompts, and codes to audio as they come."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,15 +13,29 @@ from torch import Tensor
 from xcodec import audio
 from xcodec.engine.engine import Codec
 from xcodec.inference.streaming import StreamingDecoder
+from xcodec.lm.generation import LARGEST_SEED
 from xcodec.lm.model import CodeLM
 
 ASSETS = Path(__file__).parent.parent / "assets"
 SILENCE = 1e-3
-"""Root mean square below which there is nothing to hear: -60 dB."""
+"""Root mean square of a silent prompt: -60 dB."""
 
 
 class GenerateError(ValueError):
     """What cannot be generated from, said in one line."""
+
+
+def check_options(seed: int, **finite: float | None) -> None:
+    """Check what no generation can do with.
+
+    Raises:
+        GenerateError: a seed that the random generator cannot take, or a number that is none.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise GenerateError(f"seed must be within 0 and {LARGEST_SEED}, not {seed}")
+    for name, value in finite.items():
+        if value is not None and not math.isfinite(value):
+            raise GenerateError(f"{name} must be finite, not {value}")
 
 
 def default_model(task: str) -> Path:
@@ -35,21 +50,21 @@ def default_model(task: str) -> Path:
     return folder
 
 
-def check_pair(model: CodeLM, codec: Codec) -> None:
-    """See that the codec is the one that the model was trained on.
+def check_codec(model: CodeLM, codec: Codec) -> None:
+    """Check that the codec is the one that the model was trained on.
 
     Raises:
         GenerateError: it is another; to it, the model's tokens would mean other sounds.
     """
-    facts, own = model.config.codec, codec.fingerprint.tokens
-    if facts.model_hash != own:
+    spec, own = model.config.codec, codec.fingerprint.tokens
+    if spec.model_hash != own:
         raise GenerateError(
-            f"the language model speaks tokens of {facts.model} (tokens {facts.model_hash}), but this codec is"
+            f"the language model predicts tokens of {spec.model} (tokens {spec.model_hash}), but this codec is"
             f" {codec.config.name} (tokens {own}); name the right one with --codec"
         )
 
 
-def read_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longest: float) -> Tensor:
+def encode_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longest: float) -> Tensor:
     """The codes of a recording, int64 [K, F].
 
     Args:
@@ -61,7 +76,7 @@ def read_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longe
 
     Raises:
         GenerateError: it is too short, too long, or silent.
-        AudioError: it is no sound audio.
+        AudioError: it is damaged or no audio.
         OSError: it cannot be read.
     """
     facts = audio.info(path)
@@ -70,11 +85,11 @@ def read_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longe
         raise GenerateError(f"{path} lasts {seconds:.2f} s; a prompt must last {shortest:g} to {longest:g} s")
     wav, _ = audio.read(path, codec.sample_rate)
     if float(np.sqrt(np.mean(wav**2))) < SILENCE:
-        raise GenerateError(f"{path} is silent; a prompt must be heard")
+        raise GenerateError(f"{path} is silent; a prompt must have a sound")
     return codec.encode(torch.from_numpy(wav)[None])[0, :codebooks].clone()
 
 
-def as_sound(codec: Codec, codes: Iterable[Tensor], block: int = 25) -> Iterator[np.ndarray]:
+def decode_stream(codec: Codec, codes: Iterable[Tensor], block: int = 25) -> Iterator[Tensor]:
     """Audio, float32 [1, t] at a time, of codes [K, f] as they come.
 
     Args:
@@ -82,21 +97,21 @@ def as_sound(codec: Codec, codes: Iterable[Tensor], block: int = 25) -> Iterator
         codes: any number of frames at a time.
         block: frames that are gathered before they are decoded: the more, the less work, and the later.
     """
-    decoder, heard = StreamingDecoder(codec, block), False
+    decoder, started = StreamingDecoder(codec, block), False
     for piece in codes:
         if piece.shape[1]:
-            heard = True
+            started = True
             yield from _unless_empty(decoder.decode(piece))
-    if heard:
+    if started:
         yield from _unless_empty(decoder.finish())
 
 
-def _unless_empty(wav: Tensor) -> Iterator[np.ndarray]:
+def _unless_empty(wav: Tensor) -> Iterator[Tensor]:
     if wav.shape[2]:
-        yield wav[0].cpu().numpy()
+        yield wav[0].cpu()
 
 
-def write_sound(path: Path, sample_rate: int, pieces: Iterable[np.ndarray]) -> float:
+def write_stream(path: Path, sample_rate: int, pieces: Iterable[Tensor]) -> float:
     """Write audio as it comes; the file appears when it is whole. Gives its length in seconds.
 
     Raises:
@@ -106,8 +121,8 @@ def write_sound(path: Path, sample_rate: int, pieces: Iterable[np.ndarray]) -> f
     samples = 0
     with audio.Writer(path, sample_rate, 1) as writer:
         for piece in pieces:
-            writer.write(piece)
+            writer.write(piece.numpy())
             samples += piece.shape[1]
         if not samples:
-            raise GenerateError("the language model said nothing; try another --seed")
+            raise GenerateError("the language model ended at once; try another --seed")
     return samples / sample_rate

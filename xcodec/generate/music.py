@@ -1,4 +1,4 @@
-"""Music that goes on."""
+"""Continuation of music, and sounds from captions: one autoregressive model each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from xcodec.engine.engine import Codec
-from xcodec.generate.common import GenerateError, check_pair, read_prompt
+from xcodec.generate.common import GenerateError, check_codec, check_options, encode_prompt
 from xcodec.lm.checkpoint import load_autoregressive
-from xcodec.lm.generation import Limits, Request, Sampling, frames, generate
+from xcodec.lm.generation import LARGEST_SEED, Limits, Request, Sampling, generate, generate_frames
 from xcodec.lm.layout import context
 from xcodec.lm.text import CaptionEncoder
 
@@ -23,15 +23,22 @@ LONGEST = 3600.0
 
 @dataclass(frozen=True)
 class MusicOptions:
-    """How to go on."""
+    """How to continue."""
 
     seconds: float = 10.0
     sampling: Sampling = field(default_factory=lambda: Sampling(top_k=250))
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_options(self.seed, seconds=self.seconds)
+
 
 class MusicGenerator:
-    """The model and the codec.
+    """Continues a recording.
+
+    Args:
+        folder: of the language model.
+        codec: the one on whose tokens it was trained.
 
     Raises:
         CheckpointError: there is no such model.
@@ -44,7 +51,7 @@ class MusicGenerator:
         config = self.model.config
         if config.text is not None or config.captions is not None:
             raise GenerateError(f"{folder} holds a model that reads text, not one that continues music")
-        check_pair(self.model, codec)
+        check_codec(self.model, codec)
 
     def read_prompt(self, path: Path) -> Tensor:
         """The codes of a recording, int64 [K, F].
@@ -52,53 +59,60 @@ class MusicGenerator:
         Raises:
             GenerateError: it is silent, or too short or long.
         """
-        return read_prompt(path, self.codec, self.model.config.codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
+        return encode_prompt(path, self.codec, self.model.config.codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
 
-    def go_on(self, prompt: Tensor, options: MusicOptions | None = None) -> Iterator[Tensor]:
+    def generate(self, prompt: Tensor, options: MusicOptions | None = None) -> Iterator[Tensor]:
         """New codes int64 [K, 1], frame by frame, after those of a prompt [K, F].
 
-        A model that has learnt from pieces of some length is never asked for more at once: when its window is full, it
-        goes on from the second half of it.
+        A model is never asked for more than the clips of its training had: when its window is full, generation goes on
+        from the second half of it.
         """
         options = options or MusicOptions()
         if not 0 < options.seconds <= LONGEST:
-            raise GenerateError(f"cannot go on for {options.seconds:g} s; up to {LONGEST:g} s are possible")
+            raise GenerateError(f"cannot generate {options.seconds:g} s; up to {LONGEST:g} s are possible")
         model, window = self.model, self.model.config.longest
         before = context(model.vocabulary, model.pattern)
         wanted = round(options.seconds * self.codec.frame_rate)
-        heard = prompt[:, -(window // 2) :]
+        past = prompt[:, -(window // 2) :]
         number = 0
         while wanted > 0:
-            limits = Limits(min(wanted, window - heard.shape[1]), min(wanted, window - heard.shape[1]))
-            request = Request(before, heard, limits, options.sampling, options.seed + 1000 * number)
-            for frame in frames(model, request):
+            limits = Limits(min(wanted, window - past.shape[1]), min(wanted, window - past.shape[1]))
+            request = Request(before, past, limits, options.sampling, (options.seed + 1000 * number) % LARGEST_SEED)
+            for frame in generate_frames(model, request):
                 codes = frame.codes[0][:, None].cpu()
-                heard = torch.cat([heard, codes], dim=1)
+                past = torch.cat([past, codes], dim=1)
                 yield codes
-            wanted -= limits.most
-            heard = heard[:, -(window // 2) :]
+            wanted -= limits.maximum
+            past = past[:, -(window // 2) :]
             number += 1
 
 
-# Captions to sounds.
+# --- sounds from captions ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """How it is to sound."""
+    """How to generate a sound."""
 
     seconds: float | None = None
-    """At most; null: as long as the longest clip that the model learnt from."""
+    """At most; None: as long as the longest clip of the training data."""
     sampling: Sampling = field(default_factory=lambda: Sampling(top_k=250))
     guidance: float = 3.0
-    """How much the caption is stressed; 1 is not at all."""
+    """Scale of classifier-free guidance by the caption; 1 is none."""
     seed: int = 0
     samples: int = 1
     """The likeliest is taken."""
 
+    def __post_init__(self) -> None:
+        check_options(self.seed, seconds=self.seconds, guidance=self.guidance)
+
 
 class SoundGenerator:
-    """The model, its text encoder and the codec.
+    """Makes the sound of a caption.
+
+    Args:
+        folder: of the language model.
+        codec: the one on whose tokens it was trained.
 
     Raises:
         CheckpointError: there is no such model.
@@ -112,10 +126,10 @@ class SoundGenerator:
         captions = self.model.config.captions
         if captions is None:
             raise GenerateError(f"{folder} holds a model that reads no captions")
-        check_pair(self.model, codec)
+        check_codec(self.model, codec)
         self.encoder = CaptionEncoder(captions.encoder, captions.tokens)
 
-    def make(self, caption: str, options: SoundOptions | None = None) -> Tensor:
+    def generate(self, caption: str, options: SoundOptions | None = None) -> Tensor:
         """Codes int64 [K, F].
 
         Raises:
@@ -127,9 +141,9 @@ class SoundGenerator:
         if options.seconds is not None:
             longest = round(options.seconds * self.codec.frame_rate)
             if not 1 <= longest <= 10 * self.model.config.longest:
-                most = 10 * self.model.config.longest / self.codec.frame_rate
-                raise GenerateError(f"cannot make {options.seconds:g} s; up to {most:g} s are possible")
-        embedded, there = self.encoder([caption])
+                maximum = 10 * self.model.config.longest / self.codec.frame_rate
+                raise GenerateError(f"cannot make {options.seconds:g} s; up to {maximum:g} s are possible")
+        embedded, present = self.encoder([caption])
         before = context(self.model.vocabulary, self.model.pattern)
         request = Request(
             before,
@@ -138,7 +152,7 @@ class SoundGenerator:
             options.sampling,
             options.seed,
             options.samples,
-            condition=embedded[0][there[0]],
+            condition=embedded[0][present[0]],
             guidance=options.guidance,
             unconditional=before,
         )

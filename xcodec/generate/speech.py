@@ -1,43 +1,63 @@
-"""Text to speech, in the voice of a prompt: VALL-E's two stages."""
+"""Text to speech in the voice of a recording: VALL-E's two language models and the codec whose tokens they predict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcodec.engine.engine import Codec
-from xcodec.generate.common import GenerateError, check_pair, read_prompt
+from xcodec.engine.engine import Codec, Engine, load
+from xcodec.generate.common import (
+    GenerateError,
+    check_codec,
+    check_options,
+    decode_stream,
+    default_model,
+    encode_prompt,
+)
 from xcodec.lm.alignment import expected_frames
-from xcodec.lm.checkpoint import load_autoregressive, load_refining
+from xcodec.lm.checkpoint import load_autoregressive, load_nonautoregressive
 from xcodec.lm.config import TextConfig
-from xcodec.lm.generation import Generated, Limits, Request, Sampling, frames, generate, refine
+from xcodec.lm.generation import (
+    LARGEST_SEED,
+    Generated,
+    Limits,
+    Request,
+    Sampling,
+    generate,
+    generate_frames,
+    generate_nar,
+)
 from xcodec.lm.layout import context
-from xcodec.lm.model import AutoregressiveLM, RefiningLM
-from xcodec.lm.text import read, sentences
-from xcodec.lm.text_encoder import Script, whole_frames, write_script
+from xcodec.lm.model import AutoregressiveLM, NonAutoregressiveLM
+from xcodec.lm.text import paragraphs, read
+from xcodec.lm.text_encoder import AlignedText, round_durations
 
 SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 30.0
-VOICE_SECONDS = 3.0
+"""Seconds."""
+PROMPT_SECONDS = 3.0
 """How much of a prompt without a transcript is used; the models are trained on prompts up to this length."""
+SENTENCE_PAUSE, PARAGRAPH_PAUSE = 0.25, 0.7
+"""Seconds of silence after each, besides what the model makes."""
 SLOWEST, FASTEST = 2.0, 0.5
-"""How long symbols may last in a beginning that is to be continued, times what is usual."""
+"""Bounds of a continued recording's durations, relative to the predicted ones."""
 
 
 @dataclass(frozen=True)
-class Voice:
-    """Whose voice, from a recording."""
+class VoicePrompt:
+    """A recording in whose voice to speak."""
 
     codes: Tensor
     """int64 [K, F], all codebooks."""
     text: str | None = None
-    """What is said in it (nothing, if the recording is the beginning of the sentence itself). Then the text is spoken
-    as its continuation; if it is not known, as something else by the same voice."""
+    """Its transcript (empty, if the recording is the beginning of the sentence itself). The text is then spoken as its
+    continuation; without one, as other words of the same speaker."""
 
 
 @dataclass(frozen=True)
@@ -45,180 +65,273 @@ class SpeechOptions:
     """How to speak."""
 
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
-    refining: Sampling | None = None
-    """Of the second stage. None takes the likeliest codes."""
+    nar_sampling: Sampling | None = None
+    """Of the non-autoregressive model; None takes the likeliest codes."""
     seed: int = 0
     samples: int = 1
     """Of each sentence; the likeliest is taken."""
     guidance: float = 1.0
-    """How much the text is stressed; 1 is not at all, and needs half the time."""
+    """Scale of classifier-free guidance by the text; 1 is none, and takes half the time."""
     speed: float = 1.0
-    """2 speaks twice as fast as is usual in the training data, or as what is continued. Models of aligned text only."""
-    refine: bool = True
-    """False stops after the first stage, to hear what it can do alone."""
+    """2 speaks twice as fast as the training data, or as what is continued. Models with aligned text only."""
+    nar: bool = True
+    """False leaves out the non-autoregressive model, to evaluate the first one alone."""
+
+    def __post_init__(self) -> None:
+        check_options(self.seed, guidance=self.guidance, speed=self.speed)
+        if self.speed <= 0:
+            raise GenerateError(f"speed must be positive, not {self.speed:g}")
 
 
-class SpeechGenerator:
-    """The two models and the codec.
+class TextToSpeech:
+    """Speech from text.
+
+        tts = xcodec.TextToSpeech()
+        audio = tts("Good morning.")                       # float32 [1, T] at tts.sample_rate
+        audio = tts("Good morning.", prompt="voice.wav", seed=1)
+        for piece in tts.stream("Call me Ishmael. …"):     # pieces float32 [1, t], the first before all is spoken
+            play(piece)
 
     Args:
-        folder: of the models: ``ar`` in it says the first codebook, or the first few, and ``nar``, if it is there, the
-            others. It may also be the first model itself.
-        codec: the one on whose tokens they were trained.
+        model: folder of the language models: ``ar`` in it predicts the first codebook, or the first few, and ``nar``,
+            if it is there, the others. It may also be the first model itself. The one in the package by default.
+        codec: the one on whose tokens they were trained, or its name or path.
+        engine: see :func:`xcodec.load`; of a codec that is loaded here.
+        device: of both.
 
     Raises:
         CheckpointError: there are no such models.
         GenerateError: another codec, or models of other tasks.
     """
 
-    def __init__(self, folder: Path, codec: Codec) -> None:
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        codec: str | Path | Codec | None = None,
+        engine: Engine = "exact",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        folder = Path(model) if model is not None else default_model("speech")
         first = folder / "ar" if (folder / "ar").is_dir() else folder
-        self.first: AutoregressiveLM = load_autoregressive(first)
-        self.second: RefiningLM | None = load_refining(folder / "nar") if (folder / "nar").is_dir() else None
-        self.codec = codec
-        if self.first.config.text is None:
+        self.ar: AutoregressiveLM = load_autoregressive(first).to(device)
+        self.nar: NonAutoregressiveLM | None = None
+        if (folder / "nar").is_dir():
+            self.nar = load_nonautoregressive(folder / "nar").to(device)
+        if self.ar.config.text is None:
             raise GenerateError(f"{folder} holds a model that reads no text")
-        self.text: TextConfig = self.first.config.text
-        for model in (self.first, self.second):
-            if model is not None:
-                check_pair(model, codec)
+        self.text: TextConfig = self.ar.config.text
+        self.codec = (
+            load(codec, engine=engine, device=device) if codec is None or isinstance(codec, str | Path) else codec
+        )
+        for each in (self.ar, self.nar):
+            if each is not None:
+                check_codec(each, self.codec)
 
-    def read_voice(self, path: Path, text: str | None = None) -> Voice:
-        """A voice from a recording, and what is said in it, if that is known.
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.codec.sample_rate
+
+    def __call__(
+        self,
+        text: str,
+        prompt: str | Path | VoicePrompt | None = None,
+        prompt_text: str | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Speak a text of any length.
+
+        Args:
+            text: to be spoken.
+            prompt: a recording in whose voice to speak.
+            prompt_text: its transcript, if it is known.
+            options: fields of :class:`SpeechOptions`, such as ``seed=1``.
+
+        Returns:
+            float32 [1, T] at ``sample_rate``.
+
+        Raises:
+            TextError: the text cannot be read.
+            GenerateError: the prompt is silent, or too short or long; an option cannot be.
+        """
+        return torch.cat(list(self.stream(text, prompt, prompt_text, **options)), dim=1)
+
+    def stream(
+        self,
+        text: str,
+        prompt: str | Path | VoicePrompt | None = None,
+        prompt_text: str | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """As a call, but gives audio as it is made: float32 [1, t] at a time, sentence by sentence."""
+        if prompt is not None and not isinstance(prompt, VoicePrompt):
+            prompt = self.voice(prompt, prompt_text)
+        chosen = SpeechOptions(**options)
+        codes = self.codes(text, prompt, chosen)
+        if self._by_frame(chosen):
+            yield from decode_stream(self.codec, codes)
+        else:  # a sentence ends in silence, so that the next needs nothing of it
+            yield from (self.codec.decode(piece[None])[0].cpu() for piece in codes)
+
+    def voice(self, path: str | Path, text: str | None = None) -> VoicePrompt:
+        """A prompt that can be used again and again.
+
+        Args:
+            path: of a recording.
+            text: its transcript, if it is known.
 
         Raises:
             GenerateError: the recording is silent, or too short or long.
-            TextError: the text cannot be read.
+            TextError: the transcript cannot be read.
         """
         if text is not None:
             read(text, self.text)
-        codes = read_prompt(path, self.codec, self.first.config.codec.codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
+        codebooks = self.ar.config.codec.codebooks
+        codes = encode_prompt(Path(path), self.codec, codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
         if text is None:
-            codes = codes[:, : round(VOICE_SECONDS * self.codec.frame_rate)]
-        return Voice(codes, text)
+            codes = codes[:, : round(PROMPT_SECONDS * self.codec.frame_rate)]
+        return VoicePrompt(codes, text)
 
-    def speak(self, text: str, voice: Voice | None = None, options: SpeechOptions | None = None) -> Iterator[Tensor]:
-        """Codes int64 [K, f] as they come: of the first stage alone frame by frame, else sentence by sentence.
+    def codes(
+        self, text: str, prompt: VoicePrompt | None = None, options: SpeechOptions | None = None
+    ) -> Iterator[Tensor]:
+        """Codes int64 [K, f] as they are made: of the autoregressive model alone frame by frame, else by sentence.
 
         Raises:
             TextError: a sentence cannot be read.
         """
         options = options or SpeechOptions()
-        parts = sentences(text, self.text)
-        for part in parts:  # what cannot be read is known before anything is heard
-            read(part, self.text)
-        one_stage = self.second is None or not options.refine
-        for number, part in enumerate(parts):
-            if one_stage and options.samples == 1:
-                for frame in frames(self.first, self._request(part, voice, options, options.seed + number)):
+        spoken: list[tuple[str, float]] = []
+        for paragraph in paragraphs(text, self.text):
+            spoken += [(sentence, SENTENCE_PAUSE) for sentence in paragraph[:-1]]
+            spoken.append((paragraph[-1], PARAGRAPH_PAUSE))
+        for sentence, _ in spoken:  # what cannot be read is known before anything is spoken
+            read(sentence, self.text)
+        for number, (sentence, pause) in enumerate(spoken):
+            seed = (options.seed + number) % LARGEST_SEED
+            if self._by_frame(options):
+                for frame in generate_frames(self.ar, self._request(sentence, prompt, options, seed)):
                     yield frame.codes[0][:, None].cpu()
+                made = torch.zeros(self.ar.config.codebooks, 0, dtype=torch.int64)
             else:
-                yield self.say(part, voice, options, options.seed + number)
+                made = self.sentence(sentence, prompt, options, seed)
+            if number < len(spoken) - 1:
+                made = torch.cat([made, self._silence(pause)[: len(made)]], dim=1)
+            if made.shape[1]:
+                yield made
 
-    def say(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Tensor:
-        """One sentence: codes int64 [K, F]; without a second stage, those of the first."""
-        made = self.first_stage(sentence, voice, options, seed)[0].codes.cpu()
-        return self.refine(sentence, voice, made, options, seed) if options.refine else made
+    def _by_frame(self, options: SpeechOptions) -> bool:
+        return (self.nar is None or not options.nar) and options.samples == 1
 
-    def refine(self, sentence: str, voice: Voice | None, first: Tensor, options: SpeechOptions, seed: int) -> Tensor:
-        """The second stage: codes int64 [k, F] to [K, F]; without one, and of nothing, as they were."""
-        if self.second is None or not first.shape[1]:
-            return first
-        prompt, begun = _parts(voice, self.second.config.codebooks)
-        return refine(
-            self.second,
-            self._read(sentence, voice),
-            prompt,
-            first,
-            options.refining,
-            seed,
-            begun,
-            self.script(sentence, voice, options),
-        )
+    def sentence(
+        self, sentence: str, prompt: VoicePrompt | None = None, options: SpeechOptions | None = None, seed: int = 0
+    ) -> Tensor:
+        """One sentence: codes int64 [K, F]; without a non-autoregressive model, those of the first alone."""
+        options = options or SpeechOptions()
+        codes = self.autoregressive(sentence, prompt, options, seed)[0].codes.cpu()
+        return self.nonautoregressive(sentence, prompt, codes, options, seed) if options.nar else codes
 
-    def script(self, sentence: str, voice: Voice | None, options: SpeechOptions) -> Script | None:
-        """What is to be said in each frame, those of a beginning included; None where the text is not aligned."""
-        model = self.first
-        if options.speed <= 0:
-            raise GenerateError(f"speed must be positive, not {options.speed:g}")
-        if model.reader is None or model.timing is None or model.aligner is None:
+    def autoregressive(
+        self, sentence: str, prompt: VoicePrompt | None, options: SpeechOptions, seed: int
+    ) -> list[Generated]:
+        """Samples of the autoregressive model, likeliest first."""
+        return generate(self.ar, self._request(sentence, prompt, options, seed))
+
+    def nonautoregressive(
+        self, sentence: str, prompt: VoicePrompt | None, codes: Tensor, options: SpeechOptions, seed: int
+    ) -> Tensor:
+        """Codes int64 [k, F] to [K, F]; without a non-autoregressive model, and of nothing, as they were."""
+        if self.nar is None or not codes.shape[1]:
+            return codes
+        speaker, prefix = _speaker_and_prefix(prompt, self.nar.config.codebooks)
+        aligned = self.aligned_text(sentence, prompt, options)
+        symbols = self._read(sentence, prompt)
+        return generate_nar(self.nar, symbols, speaker, codes, options.nar_sampling, seed, prefix, aligned)
+
+    def aligned_text(self, sentence: str, prompt: VoicePrompt | None, options: SpeechOptions) -> AlignedText | None:
+        """The text and its frames, those of a continued recording included; None where the text is not aligned."""
+        model = self.ar
+        if model.text_encoder is None or model.duration_model is None or model.aligner is None:
             if options.speed != 1:
                 raise GenerateError("this model's text is not aligned: it speaks at the speed that it learnt")
             return None
-        text = self._read(sentence, voice)
-        usual = _usual_durations(model, text)
-        begun = None if voice is None or voice.text is None else voice.codes
-        if begun is None or not begun.shape[1]:
-            return write_script(model.vocabulary, text, whole_frames(usual / options.speed))
-        (said,) = model.aligner([text], [begun.cpu().numpy()], begun=True)
-        return write_script(model.vocabulary, text, _continued(torch.from_numpy(said), usual, options.speed))
-
-    def first_stage(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> list[Generated]:
-        """Samples of the first stage, likeliest first."""
-        return generate(self.first, self._request(sentence, voice, options, seed))
-
-    def _request(self, sentence: str, voice: Voice | None, options: SpeechOptions, seed: int) -> Request:
-        model, script = self.first, self.script(sentence, voice, options)
-        symbols = self._read(sentence, voice) if script is None else None
-        prompt, begun = _parts(voice, model.config.codebooks)
-        if script is None:
-            length = limits(expected_frames(read(sentence, self.text), model.config))
+        text = self._read(sentence, prompt)
+        predicted = _predicted_durations(model, text)
+        prefix = None if prompt is None or prompt.text is None else prompt.codes
+        if prefix is None or not prefix.shape[1]:
+            durations = round_durations(predicted / options.speed)
         else:
-            length = Limits(max(1, script.frames - begun.shape[1]), max(1, script.frames - begun.shape[1]))
+            (spoken,) = model.aligner([text], [prefix.cpu().numpy()], partial=True)
+            durations = _continued_durations(torch.from_numpy(spoken), predicted, options.speed)
+        return AlignedText.from_durations(model.vocabulary, text, durations)
+
+    def _request(self, sentence: str, prompt: VoicePrompt | None, options: SpeechOptions, seed: int) -> Request:
+        model, aligned = self.ar, self.aligned_text(sentence, prompt, options)
+        symbols = self._read(sentence, prompt) if aligned is None else None
+        speaker, prefix = _speaker_and_prefix(prompt, model.config.codebooks)
+        if aligned is None:
+            limits = length_limits(expected_frames(read(sentence, self.text), model.config))
+        else:
+            frames = max(1, aligned.frames - prefix.shape[1])
+            limits = Limits(frames, frames)
         return Request(
-            context(model.vocabulary, model.pattern, symbols, prompt),
-            begun,
-            length,
+            context(model.vocabulary, model.pattern, symbols, speaker),
+            prefix,
+            limits,
             options.sampling,
             seed,
             options.samples,
             guidance=options.guidance,
-            unconditional=context(model.vocabulary, model.pattern, symbols, prompt, without_text=True),
-            script=script,
+            unconditional=context(model.vocabulary, model.pattern, symbols, speaker, without_text=True),
+            aligned_text=aligned,
         )
 
-    def _read(self, sentence: str, voice: Voice | None) -> list[int]:
-        before = "" if voice is None or voice.text is None else voice.text
+    def _read(self, sentence: str, prompt: VoicePrompt | None) -> list[int]:
+        before = "" if prompt is None or prompt.text is None else prompt.text
         return read(f"{before} {sentence}", self.text)
 
+    def _silence(self, seconds: float) -> Tensor:
+        """Codes int64 [K, F]."""
+        return self.codec.encode(torch.zeros(1, 1, round(seconds * self.codec.sample_rate)))[0].cpu()
 
-def _parts(voice: Voice | None, codebooks: int) -> tuple[Tensor | None, Tensor]:
-    """Codes of the voice saying something else, or none; and what is to be continued, [K, 0] if nothing is."""
-    if voice is None:
-        return None, torch.zeros(codebooks, 0, dtype=torch.int64)
-    if voice.text is None:
-        return voice.codes[:codebooks], torch.zeros(codebooks, 0, dtype=torch.int64)
-    return None, voice.codes[:codebooks]
+
+def _speaker_and_prefix(prompt: VoicePrompt | None, codebooks: int) -> tuple[Tensor | None, Tensor]:
+    """Codes [K, F] of the speaker saying other words, or none; and those to be continued, [K, 0] if there are none."""
+    nothing = torch.zeros(codebooks, 0, dtype=torch.int64)
+    if prompt is None:
+        return None, nothing
+    codes = prompt.codes[:codebooks]
+    return (codes, nothing) if prompt.text is None else (None, codes)
 
 
 @torch.inference_mode()
-def _usual_durations(model: AutoregressiveLM, text: list[int]) -> Tensor:
-    """How many frames each symbol usually lasts: float [len(text) + 2], with the silence before and after."""
-    assert model.reader is not None
-    assert model.timing is not None
-    blank = write_script(model.vocabulary, text, np.zeros(len(text) + 2, np.int64))
+def _predicted_durations(model: AutoregressiveLM, text: list[int]) -> Tensor:
+    """Frames of each symbol by the duration model: float [len(text) + 2], with the silence before and after."""
+    assert model.text_encoder is not None
+    assert model.duration_model is not None
+    tokens = AlignedText.from_durations(model.vocabulary, text, np.zeros(len(text) + 2, np.int64)).text
     device = next(model.parameters()).device
-    return model.timing(model.reader(blank.text[None].to(device)))[0].float().cpu()
+    return model.duration_model(model.text_encoder(tokens[None].to(device)))[0].float().cpu()
 
 
-def _continued(said: Tensor, usual: Tensor, speed: float) -> NDArray[np.int64]:
-    """Durations of a text of which a beginning was said: what it took, and the rest at the pace of the beginning.
+def _continued_durations(spoken: Tensor, predicted: Tensor, speed: float) -> NDArray[np.int64]:
+    """Durations of a text of which a beginning was recorded: what it took, and the rest at its pace.
 
     Args:
-        said: int64 [T], frames of each symbol in the beginning.
-        usual: float [T], frames that each usually lasts.
-        speed: of the rest, times that of the beginning.
+        spoken: int64 [T], frames of each symbol in the recording.
+        predicted: float [T], frames by the duration model.
+        speed: of the rest, relative to that of the recording.
     """
-    last = int(said.nonzero()[-1])
-    rest = usual.clone()
+    last = int(spoken.nonzero()[-1])
+    rest = predicted.clone()
     if last > 1:  # the silence before says nothing of the pace, nor does a symbol that may not be over
-        rest *= (said[1:last].sum() / usual[1:last].sum()).clamp(FASTEST, SLOWEST)
+        rest *= (spoken[1:last].sum() / predicted[1:last].sum()).clamp(FASTEST, SLOWEST)
     rest /= speed
     rest[:last] = 0
-    rest[last] = (rest[last] - said[last]).clamp(min=0)
-    return said.numpy() + whole_frames(rest)
+    rest[last] = (rest[last] - spoken[last]).clamp(min=0)
+    return spoken.numpy() + round_durations(rest)
 
 
-def limits(expected: float) -> Limits:
-    """How many frames may be said where so many are expected: about a third to twice, so that nothing babbles on."""
-    return Limits(most=round(2 * expected) + 25, least=max(1, round(expected / 3)))
+def length_limits(expected: float) -> Limits:
+    """From about a third to twice the expected frames, so that a model without alignment cannot babble on."""
+    return Limits(maximum=round(2 * expected) + 25, minimum=max(1, round(expected / 3)))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec.data.manifest import Choice, DataError, stream_item
+from xcodec.data.manifest import AudioItem, Choice, DataError, read_header, stream_item
 from xcodec.data.token_table import (
     TableInfo,
     TokenItem,
@@ -215,7 +215,9 @@ def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
             if (clip.path, stamp) not in hashed:
                 hashed.clear()
                 hashed[clip.path, stamp] = content_hash(clip.item)
-            codes = _codes(codec, bandwidth, clip)
+            codes, samples = _codes(codec, bandwidth, clip)
+            if clip.item.samples == clip.file_samples and samples != _resampled(clip.item, codec.sample_rate):
+                clip = clip.lasting(read_header(path, exact=True)[1])
             if file_stamp(path) != stamp:
                 return clip.skipped(f"{path}: was changed while it was read")
         except OSError as error:
@@ -225,10 +227,10 @@ def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
     return encode
 
 
-def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> NDArray[np.uint16]:
-    """Codes [K, F], those that `xcodec encode` gives of the same samples."""
+def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> tuple[NDArray[np.uint16], int]:
+    """Codes [K, F], those that `xcodec encode` gives of the same samples, and how many samples at the codec's rate."""
     encoder = StreamingEncoder(codec, bandwidth)
-    made = []
+    made, samples = [], 0
     with closing(stream_item(clip.item, codec.sample_rate, clip.file_samples)) as blocks:
         while True:
             with signals_deferred():
@@ -236,8 +238,14 @@ def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> NDArray[np.uint
             if block is None:
                 break
             made.append(encoder.encode(block[0]))
+            samples += block.shape[1]
     made.append(encoder.finish())
-    return torch.cat(made, dim=2)[0].cpu().numpy().astype(np.uint16)
+    return torch.cat(made, dim=2)[0].cpu().numpy().astype(np.uint16), samples
+
+
+def _resampled(item: AudioItem, sample_rate: int) -> int:
+    """Samples of an item at another rate; see `xcodec.audio`."""
+    return max(1, (2 * item.samples * sample_rate + item.sample_rate) // (2 * item.sample_rate))
 
 
 def _died(clip: Clip, error: WorkerDiedError) -> Skipped:

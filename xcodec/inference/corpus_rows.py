@@ -84,6 +84,11 @@ class Clip:
         known = (item.text, item.speaker, item.language, item.domain, source, item.split)
         return TokenItem(self.id(origin.content), codes, *known, origin)
 
+    def lasting(self, samples: int) -> Clip:
+        """The same of a whole file that turned out to be longer than it states."""
+        item = replace(self.item, samples=samples)
+        return replace(self, item=item, name=self.name.removesuffix(span(self.item)) + span(item), file_samples=samples)
+
     def skipped(self, reason: str) -> Skipped:
         """It cannot be read."""
         return Skipped(self.name, reason, self.path)
@@ -138,7 +143,10 @@ def read_clips(
 
     def header(path: Path) -> tuple[int, int]:
         known = table.known(absolute(path), path)
-        found = (known.file_rate, known.file_samples) if known and known.file_samples else read_header(path)
+        if known and known.file_samples:
+            found = known.file_rate, known.file_samples
+        else:
+            found = read_header(path, exact=max_seconds is not None)  # pieces are to reach to the end
         lengths[path] = found[1]
         return found
 

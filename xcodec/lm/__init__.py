@@ -1,6 +1,6 @@
-"""Language models on codes: integers in, logits out. No audio and no codec ever gets here.
+"""Language models on codes: integers in, logits out. Knows no audio and no codec.
 
-Start at `model.py` (the two networks) and `decoding.py` (how they are used). `vocabulary.py` says which integer means
-what, `patterns.py` in which order the codes of several codebooks come, `sequences.py` how text, prompt and codes become
-one sequence, `sampling.py` how a next token is drawn, `text.py` how letters become phonemes.
+Start at `model.py` (the two networks) and `generation.py` (how they are sampled). `layout.py` has the codebook
+patterns, the token ids and how text, prompt and codes become one sequence; `text.py` and `normalization.py` turn
+writing into phonemes; `alignment.py` and `text_encoder.py` are for text that is aligned with the frames.
 """

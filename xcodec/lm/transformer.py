@@ -2,8 +2,8 @@
 
 Why not ``transformers``' own: here the same forty lines are causal or bidirectional, take their norm's gains from a
 level (VALL-E's adaptive norm), and keep their cache in tensors of fixed size, without which a small model on a CPU
-spends more time on Python than on sums. What a standard model is good for, other programs that serve it, is kept: see
-`llama.py`.
+spends more time in Python than in matrix products. What a standard model is good for, other programs that serve it,
+is kept: see `checkpoint.export_llama`.
 
 Shapes: B batch, L positions, H heads, D channels.
 """
@@ -64,7 +64,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position looks at those before it, or at all."""
+    """Multi-head self-attention with rotary positions, causal or bidirectional."""
 
     def __init__(self, config: TransformerConfig, causal: bool) -> None:
         super().__init__()
@@ -90,14 +90,14 @@ class Attention(nn.Module):
         if self.causal and not first and query.shape[2] > 1:
             length, total = query.shape[2], key.shape[2]
             mask = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(total - length)
-        seen = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=self.causal and first and query.shape[2] > 1
         )
-        return self.out(seen.transpose(1, 2).flatten(2))  # (B, H, L, D/H) -> (B, L, D)
+        return self.out(attended.transpose(1, 2).flatten(2))  # (B, H, L, D/H) -> (B, L, D)
 
 
 class Layer(nn.Module):
-    """Attention, then feed-forward, each added to what came in."""
+    """Pre-norm residual layer: attention, then gated feed-forward (SwiGLU)."""
 
     def __init__(self, config: TransformerConfig, causal: bool, levels: int) -> None:
         super().__init__()
@@ -120,8 +120,8 @@ class Layer(nn.Module):
     ) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
         x = x + self.dropout(self.attention(self.attention_norm(x, level), angles, mask, cache, number))
-        heard = self.feed_norm(x, level)
-        return x + self.dropout(self.down(F.silu(self.gate(heard)) * self.up(heard)))
+        normed = self.feed_norm(x, level)
+        return x + self.dropout(self.down(F.silu(self.gate(normed)) * self.up(normed)))
 
 
 class Transformer(nn.Module):
@@ -129,7 +129,7 @@ class Transformer(nn.Module):
 
     Args:
         config: sizes.
-        causal: each position sees only those before it, or all.
+        causal: each position attends only to those before it, or to all.
         levels: how many sets of gains the norms have; one of them is chosen for each row.
     """
 
@@ -140,8 +140,8 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config, causal, levels) for _ in range(config.layers))
         self.norm = RMSNorm(config.width, levels)
         half = config.width // config.heads // 2
-        speeds = ROPE_THETA ** (-torch.arange(half) / half)
-        self.register_buffer("speeds", speeds, persistent=False)
+        frequencies = ROPE_THETA ** (-torch.arange(half) / half)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and "norm" not in name:
                 # What is added up over the layers starts smaller, so that the sum keeps its size (GPT-2).
@@ -158,7 +158,7 @@ class Transformer(nn.Module):
         """Args:
             x: [B, L, D]; with a cache, the positions after those that are in it.
             cache: for a causal one; it is extended.
-            present: bool [B, L], False where a bidirectional one must not look, because it is padding.
+            present: bool [B, L], False at padding, which a bidirectional one masks.
             level: int64 [B], whose gains the norms of a row use.
 
         Returns:
@@ -166,8 +166,8 @@ class Transformer(nn.Module):
         """
         start = cache.length if cache is not None else 0
         positions = torch.arange(start, start + x.shape[1], device=x.device)
-        turns = positions[:, None].float() * self.speeds  # type: ignore[operator]
-        angles = (turns.cos().to(x.dtype), turns.sin().to(x.dtype))  # [L, D/H/2] each
+        phases = positions[:, None].float() * self.frequencies  # type: ignore[operator]
+        angles = (phases.cos().to(x.dtype), phases.sin().to(x.dtype))  # [L, D/H/2] each
         mask = None if present is None else present[:, None, None, :]  # (B, L) -> (B, H, L, L) by broadcast
         for number, layer in enumerate(self.layers):
             x = layer(x, level, angles, mask, cache, number)
@@ -177,6 +177,6 @@ class Transformer(nn.Module):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + half) of [B, H, L, D/H] by the angles of their positions."""
+    """Rotate the pairs (i, i + half) of [B, H, L, D/H] by the angles of their positions."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +18,7 @@ from xcodec.codec.model import XCodec
 from xcodec.codec.quantizer import QuantizerLevel
 from xcodec.codec.semantic import SemanticUnit, Teacher, WhisperStates
 from xcodec.data.crops import CorpusConfig, Crop, CropConfig, RandomCrops
+from xcodec.utils.files import atomic_write
 
 
 def load_teacher(teacher: Teacher, where: str = "model.semantic.teacher.source") -> None:
@@ -259,6 +259,5 @@ def _fingerprint(teacher: Teacher) -> str:
 def _write(path: Path, features: np.ndarray) -> None:
     """Whole or not at all, though several ranks may write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
-    np.save(beside, features)
-    os.replace(beside, path)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, features)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from xcodec.codec.model import XCodec
 from xcodec.data.token_table import read_table
-from xcodec.lm.alignment import Aligner
+from xcodec.lm.alignment import HMMAligner
 from xcodec.lm.checkpoint import load as load_model
 from xcodec.lm.checkpoint import save
-from xcodec.lm.generation import Limits, Request, Sampling, generate, refine
+from xcodec.lm.generation import Limits, Request, Sampling, generate, generate_nar
 from xcodec.lm.layout import IGNORED, context
-from xcodec.lm.model import AutoregressiveLM, CodeLM, RefiningLM, build_model, is_aligned
+from xcodec.lm.model import AutoregressiveLM, CodeLM, NonAutoregressiveLM, build_model, is_aligned
 from xcodec.lm.text import CaptionEncoder
 from xcodec.train.lm_config import LMTrainConfig, facts_of
 from xcodec.train.lm_data import Examples, LengthBuckets, LMBatch
@@ -66,15 +66,17 @@ class AudioExamples:
         codes = torch.from_numpy(clip.item.codes[: model.config.codebooks, :most].astype("int64"))
         frames = codes.shape[1]
         begun = min(self.examples.prompt[0], frames // 2)
-        if isinstance(model, RefiningLM):
-            script = self.examples.scripts[index] if self.examples.scripts else None
-            made = refine(model, clip.text, None, codes[:1, begun:], begun=codes[:, :begun], script=script)
+        if isinstance(model, NonAutoregressiveLM):
+            aligned_text = self.examples.aligned_texts[index] if self.examples.aligned_texts else None
+            made = generate_nar(
+                model, clip.text, None, codes[:1, begun:], prefix=codes[:, :begun], aligned_text=aligned_text
+            )
         else:
             condition = None
             if model.config.captions is not None:
                 condition, begun = self.examples.embedded[clip.item.text or ""][0], 0
-            script = self.examples.scripts[index] if self.examples.scripts else None
-            text = clip.text if model.config.text is not None and script is None else None
+            aligned_text = self.examples.aligned_texts[index] if self.examples.aligned_texts else None
+            text = clip.text if model.config.text is not None and aligned_text is None else None
             before = context(model.vocabulary, model.pattern, text)
             request = Request(
                 before,
@@ -82,7 +84,7 @@ class AudioExamples:
                 Limits(max(1, frames - begun)),
                 Sampling(top_p=0.9),
                 condition=condition,
-                script=script,
+                aligned_text=aligned_text,
             )
             made = generate(model, request)[0].codes.cpu()
         whole = torch.cat([codes[:, :begun], made], dim=1)
@@ -94,7 +96,7 @@ class AudioExamples:
         return self.codec.decode(codes[None])[0].clone()
 
 
-TIMING = 0.1
+DURATION_WEIGHT = 0.1
 """Weight of the durations in the loss."""
 
 
@@ -113,12 +115,12 @@ class Objective(nn.Module):
             its text frame by frame, a little of that of the durations of symbols; and ``counted`` [K, 3]: for each
             codebook the summed cross entropy, how many tokens were rightly thought the likeliest, and of how many.
         """
-        symbols = said = None
-        if self.model.reader is not None:
-            assert batch.place is not None
-            symbols = self.model.reader(batch.text)
-            said = self.model.reader.said(symbols, batch.place)
-        logits, right, codebook = self._predictions(batch, said)
+        symbols = text_states = None
+        if self.model.text_encoder is not None:
+            assert batch.text_positions is not None
+            symbols = self.model.text_encoder(batch.text)
+            text_states = self.model.text_encoder.upsample(symbols, batch.text_positions)
+        logits, right, codebook = self._predictions(batch, text_states)
         nats = F.cross_entropy(logits.float(), right, reduction="none")
         scores = torch.stack([nats.detach(), (logits.argmax(-1) == right).float(), torch.ones_like(nats)], dim=1)
         counted = scores.new_zeros(self.model.config.codebooks, 3)
@@ -126,34 +128,34 @@ class Objective(nn.Module):
         counted.index_add_(0, codebook[coded], scores[coded])
         loss = nats.mean()
         if isinstance(self.model, AutoregressiveLM) and symbols is not None:
-            loss = loss + TIMING * self._timing(self.model, symbols, batch)
+            loss = loss + DURATION_WEIGHT * self._duration_loss(self.model, symbols, batch)
         return {"loss": loss, "counted": counted}
 
-    def _timing(self, model: AutoregressiveLM, symbols: Tensor, batch: LMBatch) -> Tensor:
+    def _duration_loss(self, model: AutoregressiveLM, symbols: Tensor, batch: LMBatch) -> Tensor:
         """How badly it is told how long symbols last."""
-        assert model.timing is not None
+        assert model.duration_model is not None
         assert batch.text is not None
-        assert batch.lasts is not None
-        return model.timing.loss(symbols, batch.text, batch.lasts)
+        assert batch.durations is not None
+        return model.duration_model.loss(symbols, batch.text, batch.durations)
 
-    def _predictions(self, batch: LMBatch, said: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _predictions(self, batch: LMBatch, text_states: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [n, V], what was right [n], and of which codebook it is [n] (negative for END)."""
         model = self.model
-        if isinstance(model, RefiningLM):
+        if isinstance(model, NonAutoregressiveLM):
             assert batch.level is not None
             asked = batch.labels != IGNORED
             level = batch.level[:, None].expand_as(asked)[asked]
-            return model(batch.ids, asked, batch.level, said), batch.labels[asked], level
-        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned, said)
+            return model(batch.ids, asked, batch.level, text_states), batch.labels[asked], level
+        found = model.losses(batch.ids, batch.labels, batch.condition, batch.conditioned, text_states)
         vocabulary = model.vocabulary
         codebooks = []
         for stream, each in enumerate(found):
-            code = each.right - vocabulary.first_code(0)
+            code = each.labels - vocabulary.first_code(0)
             own = code.div(vocabulary.codebook_size, rounding_mode="floor")
             codebooks.append(own if len(found) == 1 else torch.where(code < 0, -1, stream))
         return (
             torch.cat([each.logits for each in found]),
-            torch.cat([each.right for each in found]),
+            torch.cat([each.labels for each in found]),
             torch.cat(codebooks),
         )
 
@@ -220,7 +222,7 @@ class LMTrainer(Trainer[LMBatch]):
             if examples is not None:
                 examples.align(aligner)
         if isinstance(model, AutoregressiveLM):
-            assert isinstance(model.aligner, Aligner)
+            assert isinstance(model.aligner, HMMAligner)
             model.aligner.load_state_dict(aligner.state_dict())
 
     def _adamw(self, model: nn.Module) -> torch.optim.AdamW:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xcodec.data.token_table import TableInfo
 from xcodec.lm.alignment import CODEBOOKS as ALIGNED_BY
-from xcodec.lm.config import CodecFacts, LMConfig
+from xcodec.lm.config import CodecSpec, LMConfig
 from xcodec.train.config import RunConfig
 from xcodec.utils.config import require
 
@@ -36,7 +36,7 @@ class TokenDataConfig:
     """Speech: length of the prompts, drawn from this range."""
     prompt_share: float = 0.5
     """Speech: how many clips come with another clip of the same voice before them. The others begin by themselves, or
-    (where a model refines) with a prompt cut from their own beginning."""
+    (for a non-autoregressive model) with a prompt cut from their own beginning."""
     unconditional_share: float = 0.1
     """How many examples are learnt without their text or caption, for classifier-free guidance."""
     codec: str | None = None
@@ -67,14 +67,14 @@ class LMTrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.task in TASKS, f"task is {self.task!r}; known: {', '.join(TASKS)}")
-        sketch = self.language_model(CodecFacts("unknown", "0" * 16, codebooks=64))
+        sketch = self.language_model(CodecSpec("unknown", "0" * 16, codebooks=64))
         require((self.task == "speech") == (sketch.text is not None), "model.text is for task speech, and only for it")
         require(
             (self.task == "sound") == (sketch.captions is not None),
             "model.captions is for task sound, and only for it",
         )
 
-    def language_model(self, codec: CodecFacts) -> LMConfig:
+    def language_model(self, codec: CodecSpec) -> LMConfig:
         """The model to train, on the codes of a codec."""
         longest = round(self.data.max_seconds * codec.frame_rate)
         return LMConfig.from_dict({**self.model, "codec": vars(codec), "longest": longest})
@@ -91,6 +91,6 @@ class LMTrainConfig(RunConfig):
         return self.data.domains or (self.task,)
 
 
-def facts_of(info: TableInfo) -> CodecFacts:
+def facts_of(info: TableInfo) -> CodecSpec:
     """The codec of a table, as a language model keeps it."""
-    return CodecFacts(**vars(info))
+    return CodecSpec(**vars(info))

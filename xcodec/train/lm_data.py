@@ -13,12 +13,12 @@ from torch import Tensor
 
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem
-from xcodec.lm.alignment import LEARNT_FROM, Aligner, measure_durations
+from xcodec.lm.alignment import MAX_TRAINING_CLIPS, HMMAligner, estimate_durations
 from xcodec.lm.config import LMConfig
-from xcodec.lm.layout import IGNORED, PAD, Vocabulary, example, pattern_of, refinement
+from xcodec.lm.layout import IGNORED, PAD, Vocabulary, example, nar_input, pattern_of
 from xcodec.lm.model import is_aligned
 from xcodec.lm.text import CaptionEncoder, TextError, read
-from xcodec.lm.text_encoder import Script, frame_places, grid_places, write_script
+from xcodec.lm.text_encoder import AlignedText
 from xcodec.train.lm_config import TokenDataConfig
 
 
@@ -29,20 +29,20 @@ class LMBatch:
     ids: Tensor
     """int64 [B, S, L]."""
     labels: Tensor
-    """int64 [B, S, L], what comes next, or ``IGNORED``; of a model that refines, [B, L], codes of each row's level."""
+    """int64 [B, S, L], the next tokens, or ``IGNORED``; of a non-autoregressive model [B, L], the row's level."""
     clips: list[str]
     """Their ids in the table."""
     level: Tensor | None = None
-    """int64 [B], for a model that refines: the codebook asked for."""
+    """int64 [B], for a non-autoregressive model: the codebook to be predicted."""
     condition: Tensor | None = None
     """[B, P, C]: embeddings of captions."""
     conditioned: Tensor | None = None
     """bool [B, P]: which of them count."""
     text: Tensor | None = None
-    """int64 [B, T], for a model of aligned text: the symbols, as in :class:`Script`."""
-    place: Tensor | None = None
-    """[B, L], of aligned text: which symbol each position says; negative where none."""
-    lasts: Tensor | None = None
+    """int64 [B, T], for a model of aligned text: the symbols, as in :class:`AlignedText`."""
+    text_positions: Tensor | None = None
+    """[B, L], of aligned text: the position in the text of each position's symbol; negative where none."""
+    durations: Tensor | None = None
     """[B, T], of aligned text: frames of each symbol."""
 
     def to(self, device: torch.device) -> LMBatch:
@@ -59,8 +59,8 @@ class LMBatch:
             moved(self.condition),
             moved(self.conditioned),
             moved(self.text),
-            moved(self.place),
-            moved(self.lasts),
+            moved(self.text_positions),
+            moved(self.durations),
         )
 
 
@@ -113,7 +113,7 @@ class Examples:
             if clip.item.speaker:
                 self.of_speaker[clip.item.speaker].append(index)
         self.embedded = self._embed(captions) if captions is not None else {}
-        self.scripts: list[Script] = []
+        self.aligned_texts: list[AlignedText] = []
         """Of each clip, once it is aligned."""
 
     def _clip(self, item: TokenItem) -> Clip | None:
@@ -136,10 +136,10 @@ class Examples:
         return found
 
     def measure(self) -> LMConfig:
-        """The model, with the durations of symbols in these clips, if it is not told them frame by frame."""
+        """The model, with the durations of symbols in these clips, if its text is not aligned."""
         if self.model.text is not None and not is_aligned(self.model):
             items = [clip.item for clip in self.clips]
-            durations = measure_durations(
+            durations = estimate_durations(
                 [clip.text for clip in self.clips],
                 [item.frames for item in items],
                 [item.speaker for item in items],
@@ -148,18 +148,20 @@ class Examples:
             self.model = replace(self.model, durations=durations)
         return self.model
 
-    def learn_alignment(self) -> Aligner:
-        """How texts are said in the codes of these clips."""
-        aligner = Aligner(self.model)
-        some = self.clips[:: -(-len(self.clips) // LEARNT_FROM)]
-        aligner.learn([clip.text for clip in some], [clip.item.codes for clip in some])
+    def learn_alignment(self) -> HMMAligner:
+        """An aligner, fitted to these clips."""
+        aligner = HMMAligner(self.model)
+        some = self.clips[:: -(-len(self.clips) // MAX_TRAINING_CLIPS)]
+        aligner.fit([clip.text for clip in some], [clip.item.codes for clip in some])
         return aligner
 
-    def align(self, aligner: Aligner) -> None:
-        """Find out what each frame of each clip says. Examples of aligned text need it."""
+    def align(self, aligner: HMMAligner) -> None:
+        """Align the clips with their texts. Examples of aligned text need it."""
         texts = [clip.text for clip in self.clips]
         durations = aligner(texts, [clip.item.codes for clip in self.clips])
-        self.scripts = [write_script(self.vocabulary, *each) for each in zip(texts, durations, strict=True)]
+        self.aligned_texts = [
+            AlignedText.from_durations(self.vocabulary, *each) for each in zip(texts, durations, strict=True)
+        ]
 
     @property
     def lengths(self) -> list[int]:
@@ -168,16 +170,16 @@ class Examples:
         voice = 0
         if model.text is not None:
             frames = self.prompt[1]
-            voice = 1 + (frames if model.refines else self.pattern.length(frames))
+            voice = 1 + (frames if model.non_autoregressive else self.pattern.length(frames))
         before = voice + 2 + (max(1, model.captions.tokens) if model.captions is not None else 0)
         said = [min(clip.item.frames, self.most) for clip in self.clips]
-        positions = [frames if model.refines else self.pattern.length(frames) for frames in said]
+        positions = [frames if model.non_autoregressive else self.pattern.length(frames) for frames in said]
         texts = [0 if is_aligned(model) else len(clip.text) for clip in self.clips]
         return [before + text + length for text, length in zip(texts, positions, strict=True)]
 
     def batch(self, indices: Sequence[int], number: int, seed: int) -> LMBatch:
         """Batch ``number`` of the stream, of these clips."""
-        rows = [self._refinement if self.model.refines else self._example for _ in indices]
+        rows = [self._nar_row if self.model.non_autoregressive else self._example for _ in indices]
         made = [
             row(index, np.random.default_rng((seed, number, place)))
             for place, (row, index) in enumerate(zip(rows, indices, strict=True))
@@ -217,15 +219,22 @@ class Examples:
             return LMBatch(made.ids, made.labels, [], None, condition, there & (not bare))
         prompt = self._voice(index, rng)
         if is_aligned(self.model):
-            script = self.scripts[index].without_text() if bare else self.scripts[index]
+            aligned_text = self.aligned_texts[index].without_text() if bare else self.aligned_texts[index]
             made = example(self.vocabulary, self.pattern, codes, None, prompt)
             before = int((made.labels != IGNORED).any(0).int().argmax()) + 1
-            place = grid_places(script, before, made.ids.shape[1], self.pattern.period)
-            return LMBatch(made.ids, made.labels, [], text=script.text, place=place, lasts=script.lasts)
+            positions = aligned_text.autoregressive_positions(before, made.ids.shape[1], self.pattern.period)
+            return LMBatch(
+                made.ids,
+                made.labels,
+                [],
+                text=aligned_text.text,
+                text_positions=positions,
+                durations=aligned_text.durations,
+            )
         made = example(self.vocabulary, self.pattern, codes, clip.text, prompt, without_text=bare)
         return LMBatch(made.ids, made.labels, [])
 
-    def _refinement(self, index: int, rng: np.random.Generator) -> LMBatch:
+    def _nar_row(self, index: int, rng: np.random.Generator) -> LMBatch:
         clip, codes = self.clips[index], self._codes(index)
         # The lower a level, the more of the sound is in it: the first of them comes up most often.
         share = 1 / np.arange(1, self.model.codebooks)
@@ -235,14 +244,18 @@ class Examples:
             longest = min(self.prompt[1], codes.shape[1] // 2)
             given = int(rng.integers(0, longest + 1))
         aligned = is_aligned(self.model)
-        made = refinement(self.vocabulary, None if aligned else clip.text, prompt, codes, level, given)
+        made = nar_input(self.vocabulary, None if aligned else clip.text, prompt, codes, level, given)
         labels = torch.full((made.ids.shape[1],), IGNORED)
-        labels[made.asked] = codes[level, given:]
+        labels[made.targets] = codes[level, given:]
         batch = LMBatch(made.ids, labels, [], torch.tensor(level))
         if not aligned:
             return batch
-        script, positions = self.scripts[index], made.ids.shape[1]
-        return replace(batch, text=script.text, place=frame_places(script, positions - codes.shape[1], positions))
+        aligned_text, positions = self.aligned_texts[index], made.ids.shape[1]
+        return replace(
+            batch,
+            text=aligned_text.text,
+            text_positions=aligned_text.nar_positions(positions - codes.shape[1], positions),
+        )
 
 
 def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
@@ -268,8 +281,8 @@ def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
         stacked("condition"),
         stacked("conditioned"),
         together("text", PAD),
-        together("place", -1.0),
-        together("lasts", 0.0),
+        together("text_positions", -1.0),
+        together("durations", 0.0),
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import sys
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ from xcodec.codec.model import XCodec
 from xcodec.data.crops import CorpusConfig, CropBatch, CropConfig, RandomCrops, crop_loader
 from xcodec.train.discriminators import Discriminators
 from xcodec.train.losses import CodecLosses, adversarial_losses, discriminator_loss
+from xcodec.utils.json_lines import append_lines, read_lines, write_lines
 from xcodec.utils.spectra import stft
 
 
@@ -101,22 +101,14 @@ class JsonLog:
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
-        beside = path.with_suffix(".partial")
-        beside.write_text("".join(line + "\n" for line in kept), "utf-8")
-        os.replace(beside, path)
+        records = read_lines(path) if path.exists() else []
+        write_lines(path, [record for record in records if record["step"] <= first_step])
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append a line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
-
-
-def _lines(path: Path) -> list[str]:
-    """Whole lines of the file; a kill can leave half a line at its end."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+        # A gradient that overflows under fp16 is infinite, for which JSON has no number.
+        finite = {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}
+        append_lines(self.path, [{"step": step, **finite}])
 
 
 class Display:

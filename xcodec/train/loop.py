@@ -27,6 +27,7 @@ from xcodec.train.config import RunConfig
 from xcodec.train.logging import Reporter, Statistics, Validation
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
+from xcodec.utils.files import whole_folder
 
 # A moving average of weights: smoother than the weights themselves, and often better to use.
 
@@ -115,19 +116,13 @@ class Checkpoints:
             OSError: it cannot be written, as on a full disk; nothing of it is left then.
         """
         final = self.folder / f"step-{step:08d}"
-        for left in self.folder.glob(".*step-*.partial*"):  # by a run that was killed
+        for left in self.folder.glob(".*step-*"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
-        beside = self.folder / f".{final.name}.partial"
-        beside.mkdir(parents=True)
-        try:
-            write(beside)
-            _add_training(beside, training)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)  # it may be what has filled the disk
-            raise
-        if final.exists():  # left by a run that was resumed from an earlier step
-            shutil.rmtree(final)
-        os.replace(beside, final)
+        # One of that name is left by a run that was resumed from an earlier step.
+        replaced = frozenset(path.name for path in final.glob("*"))
+        with whole_folder(final, replaced) as fresh:
+            write(fresh)
+            _add_training(fresh, training)
         # Later ones, which were damaged or the run would have gone on from them, must not push out those of now.
         for old in [folder for folder in self.all() if folder.name <= final.name][: -self.keep]:
             shutil.rmtree(old)

@@ -14,11 +14,11 @@ import pytest
 from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.clips import Choice, choose
-from xcodec.evaluate.journal import write_json
 from xcodec.evaluate.metrics import Signal
 from xcodec.evaluate.reconstruction import Evaluator, Settings, run
 from xcodec.evaluate.report import write_report
 from xcodec.evaluate.summary import summarise
+from xcodec.utils.json_lines import write_json
 
 HOSTILE = "<script>document.title='taken'</script>"
 

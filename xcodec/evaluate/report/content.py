@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from xcodec import audio
-from xcodec.evaluate.journal import Record, read_lines
 from xcodec.evaluate.report import figures
 from xcodec.evaluate.report.tables import Cell, Column, Table, build
 from xcodec.evaluate.semantic import STAGES
+from xcodec.utils.json_lines import Record, read_lines
 
 CURVES = ("pesq", "estoi", "dnsmos", "speaker", "wer", "wer_original", "log_mel", "stft")
 ABX = ("any within", "any across", "triphone within", "triphone across")

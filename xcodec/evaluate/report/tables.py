@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xcodec.evaluate.journal import Record
+from xcodec.utils.json_lines import Record
 
 ANCHOR = "original"
 """Is in the tables, but never the best: nothing was coded."""
