@@ -43,7 +43,7 @@ class DacConfig:
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """A network that gives decoded magnitudes their phases (vocoder.py)."""
+    """The neural vocoder, which predicts the phases of decoded magnitudes (vocoder.py)."""
 
     width: int = 256
     """Channels inside its blocks."""
@@ -51,9 +51,9 @@ class VocoderConfig:
     expansion: int = 3
     """Inner width of a block over its outer width."""
     lookahead: int = 3
-    """Frames after its own, of the seven, that each block sees; 3 is as many as before."""
+    """Future frames among the seven of each block's kernel; 3 is symmetric."""
     excitation: bool = True
-    """It corrects the phases of pulses and noise. Without, it has to find them alone."""
+    """Correct the phases of pulses and noise; without, predict them from magnitudes alone."""
 
     def __post_init__(self) -> None:
         _require_counts(self, "acoustic.vocoder.", except_for=("excitation", "lookahead"))
@@ -81,11 +81,11 @@ class SpectralConfig:
     """Channels inside the decoder's blocks."""
     decoder_layers: int = 6
     decoder_lookahead: int = 3
-    """Frames after its own, of the seven, that each of the decoder's blocks sees; 3 is as many as before."""
+    """Future frames among the seven of each decoder block's kernel; 3 is symmetric."""
     expansion: int = 3
     """Inner width of a block over its outer width."""
     vocoder: VocoderConfig | None = None
-    """A network that finds the phases; ``None``: those of pulses and of a search, as they are."""
+    """A neural vocoder for the phases; ``None``: those of pulses and of fast Griffin-Lim."""
     kind: str = "spectral"
 
     def __post_init__(self) -> None:

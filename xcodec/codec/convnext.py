@@ -10,14 +10,14 @@ from torch import Tensor, nn
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, two linear layers on each frame, added to the input (arXiv 2201.03545).
 
-    Of the seven frames it sees, ``lookahead`` lie after its own: fewer than three, and audio streams with less delay.
+    Of the kernel's seven frames, ``lookahead`` are future ones: with fewer than three, streaming has less latency.
     """
 
     KERNEL = 7
 
     def __init__(self, width: int, expansion: int, lookahead: int = KERNEL // 2) -> None:
         super().__init__()
-        # It is told how far it reaches back, which `context_frames` asks; `forward` pads.
+        # `padding` tells `context_frames` how far the kernel reaches back; `forward` pads by itself.
         self.depthwise = nn.Conv1d(width, width, self.KERNEL, padding=self.KERNEL - 1 - lookahead, groups=width)
         self.lookahead = lookahead
         self.norm = nn.LayerNorm(width)

@@ -1,15 +1,15 @@
-"""Complex spectra from magnitudes: a network that corrects the phases of pulses and noise.
+"""Neural vocoder: complex spectra from magnitudes. A network corrects the phases of a pulse-and-noise excitation.
 
-Where there is a voice, the phases of a pulse train at its pitch are nearly right (voice.py says why); what is missing
-is what the mouth does to them, and how the voice moves. Elsewhere those of noise will do. So a network is shown both
-the magnitudes and the phases of such an excitation, and says by how much to turn each bin, and by how much to change
-its level. It starts by changing nothing, which is a vocoder already. (FreeV, arXiv 2406.08196, lets a network begin
-with the magnitudes that a mel spectrogram implies; APNet, arXiv 2211.15974, lets one predict phases.)
+In voiced speech the phases of a pulse train at the pitch are nearly right (voice.py says why); what they lack are those
+of the vocal tract, and of a pitch that moves. In unvoiced sound those of noise will do. So the network receives the
+magnitudes and the excitation's phases, and predicts a phase correction and a log gain for each bin. Both start at
+zero, which is a working vocoder already. (FreeV, arXiv 2406.08196, starts from the amplitudes that a mel spectrogram
+implies; APNet, arXiv 2211.15974, predicts phases without an excitation.)
 
-    compressed magnitudes ─┬─ pitch ── pulses and noise ── phases ─┬─────────────────────────┬─ × ── waveform
-                           └─ mel bands, low bins ─────────────────┴─ ConvNeXt ── turn, gain ─┘
+    compressed magnitudes ─┬─ pitch ── pulses and noise ── phases ─┬───────────────────────────┬─ × ── waveform
+                           └─ mel bands, low bins ─────────────────┴─ ConvNeXt ── phase, gain ─┘
 
-There is no search and no loop: everything is computed once, and a frame of codes at a time.
+No iterative phase retrieval: the graph has no loop. The network runs once per frame of codes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
 from xcodec.codec.voice import SMOOTHED, SURELY_VOICED, VOICED, Voice
 
 LOW_HERTZ = 2000.0
-"""Bins below it are shown to the network one by one: they resolve harmonics, which tell the pitch exactly."""
-EXCITED_HERTZ = 4000.0
-"""Bins below which the network is shown the excitation's phases. Above, it turns by what magnitudes ask for."""
+"""Bins below it are inputs one by one, beside the mel bands: they resolve harmonics, and so the exact pitch."""
+EXCITATION_HERTZ = 4000.0
+"""The excitation's phases are inputs below it; above, the correction follows from magnitudes alone."""
 NOISE_SEED = 0
 VOICING_LOOKAHEAD = 3
-"""Windows to come whose periodicity makes a weakly periodic one voiced; far fewer than of those past."""
+"""Future windows that the voicing decision considers; of past ones, many more."""
 FADE_SECONDS = 0.05
-"""From the pulses of one block to those of the next."""
+"""Cross-fade from the pulses of one block to those of the next."""
 
 
 class Spectra(NamedTuple):
@@ -58,8 +58,8 @@ class Vocoder(nn.Module):
         self.spectrogram = spectrogram
         self.per_frame = per_frame
         bins, hertz = spectrogram.bins, rate / spectrogram.size
-        self.low = min(bins, round(LOW_HERTZ / hertz))
-        self.excited = min(bins, round(EXCITED_HERTZ / hertz))
+        self.low_bins = min(bins, round(LOW_HERTZ / hertz))
+        self.excitation_bins = min(bins, round(EXCITATION_HERTZ / hertz))
         self.bands: Tensor
         self.register_buffer("bands", bands, persistent=False)
         self.voice = Voice(rate, spectrogram.hop, spectrogram.size)
@@ -73,12 +73,12 @@ class Vocoder(nn.Module):
         self.fading: Tensor
         fading = torch.cat([rising, torch.ones(block - self.fade), rising.flip(0)])
         self.register_buffer("fading", fading, persistent=False)
-        shown = bands.shape[1] + self.low + 2 * (self.excited if config.excitation else 0)
+        channels = bands.shape[1] + self.low_bins + 2 * (self.excitation_bins if config.excitation else 0)
         self.backbone = Backbone(
-            per_frame * shown, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
+            per_frame * channels, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
         )
-        # A sample is made of windows up to two hops away, each turned by frames around it, which are shown an
-        # excitation whose windows reach as far, and whose pitch and voicing depend on more.
+        # A sample is the sum of windows up to two hops away; each has the receptive field of the network, and that of
+        # the excitation, whose pitch and voicing decision depend on further windows.
         reach = OVERLAP // 2 + per_frame * context_frames(self.backbone)
         ahead = OVERLAP // 2 + per_frame * self.backbone.lookahead
         self.align_windows = per_frame
@@ -94,11 +94,11 @@ class Vocoder(nn.Module):
     def forward(self, compressed: Tensor) -> Spectra:
         """[B, N, bins], N a multiple of ``per_frame`` -> spectra of the same shape."""
         batch, windows, bins = compressed.shape
-        shown = [compressed @ self.bands, compressed[..., : self.low]]
+        inputs = [compressed @ self.bands, compressed[..., : self.low_bins]]
         start = self.excite(compressed)
         if self.config.excitation:
-            shown += [part[..., : self.excited] for part in start]
-        frames = torch.cat(shown, 2).reshape(batch, windows // self.per_frame, -1)
+            inputs += [part[..., : self.excitation_bins] for part in start]
+        frames = torch.cat(inputs, 2).reshape(batch, windows // self.per_frame, -1)
         gain, real, imaginary = self.backbone(frames).reshape(batch, windows, 3, bins).unbind(2)
         real = real + 1
         scale = self.spectrogram.expand(compressed) * gain.clamp(max=3).exp()
@@ -110,7 +110,7 @@ class Vocoder(nn.Module):
 
     @torch.no_grad()
     def excite(self, compressed: Tensor) -> Spectra:
-        """Phases to start from, as spectra of magnitude one: pulses where there is a voice, elsewhere noise."""
+        """The excitation's phases, as spectra of magnitude one: pulses in voiced windows, noise in unvoiced ones."""
         if not self.config.excitation:
             ones = torch.ones_like(compressed)
             ones[..., 1::2] = -1  # an impulse in the middle of each window
@@ -129,7 +129,7 @@ class Vocoder(nn.Module):
         return F.interpolate(values[:, None], scale_factor=float(self.spectrogram.hop), mode="linear").squeeze(1)
 
     def _voiced(self, strength: Tensor) -> Tensor:
-        """Correlations at the period [B, N] -> bool [B, N]. Little of what is to come is looked at."""
+        """Correlations at the period [B, N] -> the voicing decision, bool [B, N], with little lookahead."""
         before = self.voice.neighbourhood
         padded = F.pad(strength[:, None, None], (before, VOICING_LOOKAHEAD))
         near = F.max_pool2d(padded, (1, before + 1 + VOICING_LOOKAHEAD), 1).squeeze(1).squeeze(1)
@@ -138,8 +138,8 @@ class Vocoder(nn.Module):
     def _pulses(self, step: Tensor) -> Tensor:
         """Periods per sample [B, T] -> [B, T], a pulse at the end of every period.
 
-        Each pulse depends on all before it. To let audio be made in pieces, they are counted anew from every block on,
-        and one count fades into the next: no block needs to know what comes after it.
+        The phase is an integral, so each pulse depends on all before it. To decode audio in chunks, it starts anew with
+        every block, and blocks cross-fade, which needs no lookahead.
         """
         samples, fade = step.shape[1], self.fade
         block = self.voice.block * self.spectrogram.hop

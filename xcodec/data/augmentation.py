@@ -1,4 +1,4 @@
-"""Rooms, microphones and noise for recordings that have none: a codec trained on clean audio meets them later.
+"""Equalisation, reverberation and noise, so that a codec trained on clean recordings is robust to others.
 
 All of it is drawn from one generator, so a crop stays a pure function of the seed and its number.
 """
@@ -15,9 +15,9 @@ class AugmentationConfig:
     """How often, and how much."""
 
     equalise: float = 0.0
-    """Share of the crops whose spectrum is bent, as a microphone does."""
+    """Share of the crops that are equalised, as by another microphone."""
     reverberate: float = 0.0
-    """Share that are put into a room."""
+    """Share with reverberation."""
     noise: float = 0.0
     """Share with noise: another crop of the mixture, or hiss."""
     equaliser_db: float = 6.0

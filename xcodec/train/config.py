@@ -37,7 +37,7 @@ class DataConfig:
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    """Rooms, microphones and noise; none by default, and none in validation."""
+    """Equalisation, reverberation and noise; none by default, and none in validation."""
     max_broken_files: int = 20
     """Broken or missing files that are skipped; the next one ends the run."""
     workers: int = 2
@@ -127,9 +127,9 @@ class LossWeights:
     amplitude: float = 0.0
     """L1 between log magnitudes of a vocoder's spectra and the true ones."""
     phase: float = 0.0
-    """Of a vocoder's spectra: how phases turn from window to window, and phases after the shift that fits best."""
+    """Of a vocoder's spectra: instantaneous frequency, and phase after time alignment of each window."""
     consistency: float = 0.0
-    """L1 between a vocoder's spectra and those of the waveform made of them."""
+    """L1 between a vocoder's spectra and those of the waveform synthesised from them."""
     mel: float = 0.0
     """Multi-scale log-mel L1."""
     stft: float = 1.0

@@ -1,4 +1,4 @@
-"""What a vocoder's spectra are trained to be. Every distance takes the output first and the target second."""
+"""Losses on a vocoder's complex spectra. Every distance takes the output first and the target second."""
 
 from __future__ import annotations
 
@@ -49,22 +49,23 @@ def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
 
 
 def phase_distance(output: Spectra, target: Spectra) -> Tensor:
-    """How differently phases turn from window to window, and how they differ once each window is shifted to fit.
+    """Distance of instantaneous frequencies, plus that of phases after time alignment of each window.
 
-    APNet (arXiv 2211.15974) compares the phases themselves. But magnitudes do not tell when a voice's pulses fall: a
-    vocoder's may be those of the voice a little earlier or later, which is as good, and has phases that differ by a
-    slope over frequency. So each window is given the shift at which it correlates best with the target. Angles are
-    compared as points on the unit circle, 2 |sin(Δ/2)| in place of |Δ|: no unwrapping. Loud bins count more.
+    APNet (arXiv 2211.15974) compares phases as they are. But magnitudes do not determine when the pulses of a voice
+    occur: the vocoder's may come a little earlier or later, which is as good, and adds a phase that is linear in
+    frequency. So each window is first shifted to the maximum of its cross-correlation with the target. Angles are
+    compared by the chord between them on the unit circle, 2 |sin(Δ/2)|, which needs no unwrapping; bins are weighted
+    by magnitude.
     """
-    ours, theirs = _direction(output), _direction(target)
+    ours, theirs = _unit(output), _unit(target)
     weight = _power(target).pow(0.15).clamp(max=PHASE_WEIGHT_LIMIT)
     weight = weight / weight.mean()
-    turning = (weight[:, 1:] * _apart(_turn(ours), _turn(theirs))).mean()
-    return turning + (weight * _apart(_shifted_to_fit(ours, theirs, weight), theirs)).mean()
+    frequency = (weight[:, 1:] * _chord(_instantaneous_frequency(ours), _instantaneous_frequency(theirs))).mean()
+    return frequency + (weight * _chord(_time_aligned(ours, theirs, weight), theirs)).mean()
 
 
 def consistency_distance(output: Spectra, audio_spectra: Spectra) -> Tensor:
-    """L1 between spectra and those of the waveform that was made of them: windows that overlap should agree."""
+    """L1 between spectra and those of the waveform synthesised from them (STFT consistency)."""
     return (output.real - audio_spectra.real).abs().mean() + (output.imaginary - audio_spectra.imaginary).abs().mean()
 
 
@@ -72,13 +73,13 @@ def _power(spectra: Spectra) -> Tensor:
     return (spectra.real.square() + spectra.imaginary.square()).clamp(min=QUIETEST**2)
 
 
-def _direction(spectra: Spectra) -> Spectra:
+def _unit(spectra: Spectra) -> Spectra:
     size = (spectra.real.square() + spectra.imaginary.square() + MAGNITUDE_FLOOR).sqrt()
     return Spectra(spectra.real / size, spectra.imaginary / size)
 
 
-def _turn(direction: Spectra) -> Spectra:
-    """From one window to the next, as a point on the unit circle."""
+def _instantaneous_frequency(direction: Spectra) -> Spectra:
+    """The phase difference from each window to the next, as a point on the unit circle: [B, N - 1, bins]."""
     real, imaginary = direction
     return Spectra(
         real[:, 1:] * real[:, :-1] + imaginary[:, 1:] * imaginary[:, :-1],
@@ -86,8 +87,8 @@ def _turn(direction: Spectra) -> Spectra:
     )
 
 
-def _shifted_to_fit(ours: Spectra, theirs: Spectra, weight: Tensor) -> Spectra:
-    """Each window of the first by so many samples that it correlates best with the second, a quarter window at most."""
+def _time_aligned(ours: Spectra, theirs: Spectra, weight: Tensor) -> Spectra:
+    """Ours, each window shifted to the maximum of its cross-correlation with theirs, by a quarter window at most."""
     bins = weight.shape[2]
     size = 2 * (bins - 1)
     with torch.no_grad():
@@ -95,13 +96,13 @@ def _shifted_to_fit(ours: Spectra, theirs: Spectra, weight: Tensor) -> Spectra:
         correlation = torch.fft.irfft(product, n=size)
         farthest = size // 4
         correlation[..., farthest + 1 : size - farthest] = -torch.inf
-        shift = correlation.argmax(2)  # [B, N]: samples by which ours is early
-        # Whole turns taken away, because float32 has no digits for the angles of large products.
+        shift = correlation.argmax(2)  # [B, N] samples
+        # Modulo a full circle, because float32 has no digits for the angles of large products.
         angle = 2 * torch.pi / size * (shift[..., None] * torch.arange(bins, device=shift.device) % size)
         cosine, sine = angle.cos(), angle.sin()
     return Spectra(ours.real * cosine + ours.imaginary * sine, ours.imaginary * cosine - ours.real * sine)
 
 
-def _apart(ours: Spectra, theirs: Spectra) -> Tensor:
+def _chord(ours: Spectra, theirs: Spectra) -> Tensor:
     square = (ours.real - theirs.real).square() + (ours.imaginary - theirs.imaginary).square()
     return (square + MAGNITUDE_FLOOR).sqrt()
