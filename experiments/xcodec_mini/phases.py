@@ -46,8 +46,8 @@ def read_clips(manifest: Path, count: int) -> list[Tensor]:
 
 def with_true_phases(decoder: SpectralDecoder, magnitudes: Tensor, original: Tensor) -> Tensor:
     """Magnitudes [1, N, bins] and the waveform whose phases they get -> [1, 1, T]."""
-    spectrum = decoder.spectrogram._transform(original.squeeze(1))
-    return decoder.spectrogram._invert(spectrum / (spectrum.abs() + TINY) * magnitudes)[:, None]
+    spectrum = decoder.spectrogram.transform(original.squeeze(1))
+    return decoder.spectrogram.invert(spectrum / (spectrum.abs() + TINY) * magnitudes)[:, None]
 
 
 def main() -> None:

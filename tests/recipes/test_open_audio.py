@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from recipes.open_audio import convert, corpus, sources, speak, texts
+from recipes.open_audio import convert, corpus, sources, speak, texts, voices
 
 
 def test_splits_are_stable_and_have_the_promised_shares() -> None:
@@ -94,15 +94,27 @@ def test_transcripts_of_each_format_are_read(tmp_path: Path) -> None:
     assert texts.caption("ambi_DarkWoosh2") == "ambient dark woosh"
 
 
-def test_the_plan_shares_sentences_out_once_each_and_keeps_held_out_voices_apart() -> None:
-    sentences = [f"This is a sentence, and its number is {'x' * (i % 40)} {i}." for i in range(3000)]
-    hours = {"piper": 0.5, "flite": 0.3, "kokoro": 0.4}
+def test_any_beginning_of_the_plan_is_balanced_and_more_hours_keep_it() -> None:
+    sentences = [f"This is a sentence, and its number is {'x' * (i % 40)} {i}." for i in range(600)]
+    hours = {"kokoro": 1.2, "piper": 0.5, "flite": 0.3}
     lines = speak.plan(sentences, hours)
-    assert len({line.sentence for line in lines}) == len(lines)
+    assert len({line.target for line in lines}) == len(lines), "no voice says a sentence twice"
     for engine, wanted in hours.items():
         characters = sum(len(line.sentence) for line in lines if line.engine == engine)
         assert characters / speak.CHARACTERS_PER_SECOND / 3600 == pytest.approx(wanted, rel=0.05)
-    assert len({line.speaker for line in lines}) == 1 + 3 + 8
-    assert {line.split for line in lines if line.speaker == "kokoro-nezumi-kumo"} == {"test"}
-    more_kokoro = speak.plan(sentences, hours | {"kokoro": 0.5})
-    assert more_kokoro[: len(lines)] == lines, "asking for more keeps what was spoken"
+    kokoro = [line for line in lines if line.engine == "kokoro"]
+    turns = Counter(line.speaker for line in kokoro[: 28 + 24])
+    assert len(turns) == 28
+    assert {turns[speaker] for speaker in voices.HELD_OUT_VOICES} == {1}, "of held-out voices a little is enough"
+    assert {turns[speaker] for speaker in turns if speaker not in voices.HELD_OUT_VOICES} == {2}
+    assert {line.split for line in kokoro if line.speaker == "kokoro-bf_emma"} == {"test"}
+    assert len(kokoro) > len(sentences), "then the sentences come again, in another order"
+    assert speak.plan(sentences, {"kokoro": 1.5})[: len(kokoro)] == kokoro
+    engines = Counter(line.source for line in lines[: len(lines) // 10])
+    assert engines["synthetic-kokoro"] == pytest.approx(len(kokoro) / 10, rel=0.1)
+
+
+def test_kokoro_has_its_own_spelling_of_american_and_british() -> None:
+    spelling = voices.kokoro_spelling
+    assert spelling("həlˈoʊ bˈɜːd") == "həlˈO bˈɜɹd"
+    assert spelling("həlˈəʊ ðˈeə bˈɜːd", british=True) == "həlˈQ ðˈɛː bˈɜːd"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel
 
 from tests.conftest import TEACHERS, tiny_codec
@@ -148,6 +148,27 @@ def test_spectra_alone_are_learnt_without_making_audio(tiny: Tiny, monkeypatch: 
     assert "mel" not in lines[0]
 
 
+def test_a_vocoder_learns_phases_and_resumes(tiny: Tiny) -> None:
+    acoustic = {**TINY["model"]["acoustic"], "vocoder": {"width": 16, "layers": 1}}
+    losses = ("losses.complex=0", "losses.spectra=1", "losses.amplitude=1", "losses.phase=1", "losses.consistency=1")
+    changes = ("steps=24", "checkpoint_every=12", "log_every=6", "ema=0.9", *losses)
+    whole = tiny(*changes, model={**TINY["model"], "acoustic": acoustic}, name="whole")
+    run(whole)
+    first, *_, last = log(whole)
+    assert {"spectra", "amplitude", "phase", "consistency", "mel"} <= first.keys()
+    assert last["phase"] < first["phase"]
+    assert last["amplitude"] < first["amplitude"]
+    parts = tiny(*changes, model={**TINY["model"], "acoustic": acoustic}, name="parts")
+    shutil.copytree(whole.folder, parts.folder)
+    for folder in sorted((parts.folder / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(folder)
+    run(parts, resume=True)
+    assert_same(final_weights(whole), final_weights(parts))
+    codec = XCodec.from_pretrained(whole.folder / "model")
+    codes = codec.encode(torch.randn(1, 1, 1600))
+    assert codec.decode(codes).shape == (1, 1, 1600)
+
+
 def narrow_semantics(source: Path) -> dict[str, Any]:
     """The tiny model with a semantic branch, whose teacher has weights at ``source``."""
     HubertModel(HubertConfig(**TEACHERS["hubert"].architecture)).save_pretrained(source)
@@ -175,6 +196,29 @@ def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -
     spread = torch.linalg.eigvalsh(features.T @ features) / features.numel()
     assert float(left) == pytest.approx(float(spread[:-4].sum()), rel=0.01)
     assert left < 0.5 * found["null"][2]
+
+
+def test_the_semantic_branch_starts_in_given_directions(tiny: Tiny, tmp_path: Path) -> None:
+    model, path = narrow_semantics(tmp_path / "teacher"), tmp_path / "directions.safetensors"
+    wanted = torch.randn(16, 3)  # of the branch's 4 channels
+    save_file({"directions": wanted}, path)
+    trainer = CodecTrainer(tiny("semantic_share=0.25", f"semantic_directions={path}", model=model))
+    trainer.start(resume=False)
+    latents = trainer.network.latents(trainer.first_clips())
+    assert latents.teacher is not None
+    features = latents.teacher.transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
+    semantic = latents.values[:, 8:].transpose(1, 2).flatten(0, 1)
+    ratio = semantic[:, :3] / (features @ wanted)
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=0)
+    assert not semantic[:, 3].any()
+    rebuilt = trainer.network.reconstruct_semantics(latents.values).transpose(1, 2).flatten(0, 1)
+    best = semantic[:, :3] @ torch.linalg.lstsq(semantic[:, :3], features).solution
+    torch.testing.assert_close(rebuilt, best, rtol=1e-2, atol=1e-3)
+    for broken in ({"directions": torch.randn(15, 3)}, {"other": wanted}):
+        save_file(broken, path)
+        trainer = CodecTrainer(tiny("semantic_share=0.25", f"semantic_directions={path}", model=model, name="broken"))
+        with pytest.raises(ConfigError, match="semantic_directions"):
+            trainer.start(resume=False)
 
 
 def test_later_levels_leave_the_semantic_channels_alone(tiny: Tiny, tmp_path: Path) -> None:

@@ -42,6 +42,25 @@ class DacConfig:
 
 
 @dataclass(frozen=True)
+class VocoderConfig:
+    """The neural vocoder, which predicts the phases of decoded magnitudes (vocoder.py)."""
+
+    width: int = 256
+    """Channels inside its blocks."""
+    layers: int = 6
+    expansion: int = 3
+    """Inner width of a block over its outer width."""
+    lookahead: int = 3
+    """Future frames among the seven of each block's kernel; 3 is symmetric."""
+    excitation: bool = True
+    """Correct the phases of pulses and noise; without, predict them from magnitudes alone."""
+
+    def __post_init__(self) -> None:
+        _require_counts(self, "acoustic.vocoder.", except_for=("excitation", "lookahead"))
+        _require_lookahead(self.lookahead, "acoustic.vocoder.lookahead")
+
+
+@dataclass(frozen=True)
 class SpectralConfig:
     """Acoustic networks that run at frame rate: ConvNeXt on spectrograms, tens of times cheaper on a CPU."""
 
@@ -61,18 +80,30 @@ class SpectralConfig:
     decoder_width: int = 320
     """Channels inside the decoder's blocks."""
     decoder_layers: int = 6
+    decoder_lookahead: int = 3
+    """Future frames among the seven of each decoder block's kernel; 3 is symmetric."""
     expansion: int = 3
     """Inner width of a block over its outer width."""
+    vocoder: VocoderConfig | None = None
+    """A neural vocoder for the phases; ``None``: those of pulses and of fast Griffin-Lim."""
     kind: str = "spectral"
 
     def __post_init__(self) -> None:
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            counted = each.name not in ("kind", "pulses")
-            _require(not counted or value > 0, f"acoustic.{each.name} must be positive, not {value}")
+        _require_counts(self, "acoustic.", except_for=("kind", "pulses", "vocoder", "decoder_lookahead"))
+        _require_lookahead(self.decoder_lookahead, "acoustic.decoder_lookahead")
 
 
 AcousticConfig = DacConfig | SpectralConfig
+
+
+def _require_counts(config: Any, where: str, except_for: tuple[str, ...]) -> None:
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        _require(each.name in except_for or value > 0, f"{where}{each.name} must be positive, not {value}")
+
+
+def _require_lookahead(frames: int, where: str) -> None:
+    _require(0 <= frames <= 6, f"{where} must lie in 0 … 6, the frames of a block but one, not {frames}")
 
 
 @dataclass(frozen=True)
@@ -277,6 +308,8 @@ class XCodecConfig:
             kinds: dict[str, type[Any]] = {"dac": DacConfig, "spectral": SpectralConfig}
             kind = acoustic.get("kind", "dac")
             _require(kind in kinds, f"acoustic.kind is {kind!r}; known: {', '.join(kinds)}")
+            if acoustic.get("vocoder") is not None:
+                acoustic["vocoder"] = _build(VocoderConfig, acoustic["vocoder"], "acoustic.vocoder.")
             values["acoustic"] = _build(kinds[kind], acoustic, "acoustic.")
         if values.get("semantic") is not None:
             semantic = dict(values["semantic"])

@@ -32,6 +32,7 @@ from xcodec.codec.inputs import as_audio, as_codes, describe, neutral
 from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
 from xcodec.codec.semantic import SemanticDecoder, SemanticEncoder, Teacher
 from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
+from xcodec.codec.vocoder import Spectra
 
 
 @dataclass
@@ -62,6 +63,8 @@ class CodecOutput:
     """[B, N, bins]: the compressed magnitudes that a spectral decoder gives phases; None of other decoders."""
     true_spectra: Tensor | None = None
     """[B, N, bins]: those of the input, the target of ``spectra``."""
+    complex_spectra: Spectra | None = None
+    """[B, N, bins]: with the phases of a vocoder, where there is one and audio was asked for."""
 
 
 class XCodec(nn.Module):
@@ -285,7 +288,11 @@ class XCodec(nn.Module):
             output.spectra = decoder.spectra(features)
             with torch.no_grad():
                 output.true_spectra = decoder.spectrogram.analyse(wav)
-            output.audio = decoder.to_audio(output.spectra) if with_audio else None
+            if with_audio and decoder.vocoder is not None:
+                output.complex_spectra = decoder.vocoder(output.spectra.float())
+                output.audio = decoder.vocoder.to_audio(output.complex_spectra)
+            elif with_audio:
+                output.audio = decoder.to_audio(output.spectra)
         else:
             output.audio = decoder(features)
         return output

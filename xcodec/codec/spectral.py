@@ -20,60 +20,16 @@ One frame of codes stands for two frames of the spectrogram. With a hop of 320:
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcodec.codec.config import SpectralConfig
+from xcodec.codec.convnext import Backbone
 from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
+from xcodec.codec.vocoder import Vocoder
 from xcodec.codec.voice import Voice
 from xcodec.utils.spectra import mel_filters
-
-
-class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, two linear layers on each frame, added to the input (arXiv 2201.03545)."""
-
-    KERNEL = 7
-
-    def __init__(self, width: int, expansion: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv1d(width, width, self.KERNEL, padding=self.KERNEL // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, expansion * width)
-        self.contract = nn.Linear(expansion * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, F, C] -> [B, F, C]."""
-        # As an image of F × 1 pixels: where channels come last, its gradient is five times as fast.
-        y = x.transpose(1, 2)[..., None]  # (B, F, C) -> (B, C, F, 1)
-        y = F.conv2d(
-            y, self.depthwise.weight[..., None], self.depthwise.bias, padding=(self.KERNEL // 2, 0), groups=y.shape[1]
-        )
-        y = y[..., 0].transpose(1, 2)  # (B, C, F, 1) -> (B, F, C)
-        return x + self.scale * self.contract(F.gelu(self.expand(self.norm(y))))
-
-
-class Backbone(nn.Module):
-    """ConvNeXt blocks on frames, whose output starts as zero."""
-
-    KERNEL = 3
-
-    def __init__(self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int) -> None:
-        super().__init__()
-        self.embed = nn.Conv1d(channels_in, width, self.KERNEL, padding=self.KERNEL // 2)
-        self.norm = nn.LayerNorm(width)
-        self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion) for _ in range(layers)))
-        self.last_norm = nn.LayerNorm(width)
-        self.project = nn.Linear(width, channels_out)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """[B, F, C] -> [B, F, C']."""
-        x = self.embed(frames.transpose(1, 2)).transpose(1, 2)  # (B, F, C) -> (B, C, F) -> (B, F, C)
-        return self.project(self.last_norm(self.blocks(self.norm(x))))
 
 
 def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
@@ -143,20 +99,35 @@ class SpectralDecoder(nn.Module):
             shared = min(config.width, to_bins.shape[1])
             self.skip.weight.zero_()[:, :shared] = to_bins[:, :shared]
         self.backbone = Backbone(
-            config.width, config.decoder_width, config.decoder_layers, config.expansion, self.per_frame * bins
+            config.width,
+            config.decoder_width,
+            config.decoder_layers,
+            config.expansion,
+            self.per_frame * bins,
+            config.decoder_lookahead,
         )
         # A hop of audio is made of windows up to two hops away, and each round of the search looks as far as windows
         # overlap: three.
         spectra = OVERLAP // 2 + self.iterations * (OVERLAP - 1)
         self.voice: Voice | None = None
+        self.vocoder: Vocoder | None = None
         self.align_frames = 1
         """Where audio is decoded in pieces, each must begin with a multiple of so many frames to sound as the whole."""
-        if config.pulses:
+        if config.vocoder is not None:
+            mel = mel_bands(bands, bins, sample_rate)
+            self.vocoder = Vocoder(config.vocoder, self.spectrogram, mel, self.per_frame, sample_rate)
+            spectra = self.vocoder.context_windows
+            self.align_frames = self.vocoder.align_windows // self.per_frame
+        elif config.pulses:
             self.voice = Voice(sample_rate, self.spectrogram.hop, self.spectrogram.size)
             spectra += OVERLAP - 1 + OVERLAP // 2 + self.voice.context
             self.align_frames = self.voice.block // self.per_frame
         self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
+        self.lookahead_frames = self.context_frames
+        """Those after it: fewer, where blocks look ahead less than back and a vocoder finds the phases."""
+        if self.vocoder is not None:
+            self.lookahead_frames = self.backbone.lookahead + -(-self.vocoder.lookahead_windows // self.per_frame)
 
     def spectra(self, features: Tensor) -> Tensor:
         """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins]: all that is learnt."""
@@ -167,6 +138,8 @@ class SpectralDecoder(nn.Module):
     def to_audio(self, spectra: Tensor) -> Tensor:
         """Compressed magnitudes -> [B, 1, F × hop]."""
         # At least float32, also under mixed precision: transforms know nothing shorter, and phases want all of it.
+        if self.vocoder is not None:
+            return self.vocoder.to_audio(self.vocoder(spectra if spectra.dtype == torch.float64 else spectra.float()))
         magnitudes = self.spectrogram.expand(spectra if spectra.dtype == torch.float64 else spectra.float())
         if self.voice is None:
             return self.spectrogram.synthesise(magnitudes, self.iterations)

@@ -44,12 +44,12 @@ class Spectrogram(nn.Module):
 
     def analyse(self, wav: Tensor) -> Tensor:
         """[B, 1, N × hop] -> compressed magnitudes [B, N, bins]."""
-        parts = torch.view_as_real(self._transform(wav.squeeze(1)))  # (B, 1, T) -> (B, T)
+        parts = torch.view_as_real(self.transform(wav.squeeze(1)))  # (B, 1, T) -> (B, T)
         magnitudes = parts.square().sum(3).sqrt() / (self.size / 2)
         return GAIN * (magnitudes + TINY).pow(1 / 3)  # the root has no slope at zero
 
     def expand(self, compressed: Tensor) -> Tensor:
-        """Compressed magnitudes -> plain ones, those of `_transform`, of the same shape."""
+        """Compressed magnitudes -> plain ones, those of `transform`, of the same shape."""
         return (compressed.clamp(min=0) / GAIN).pow(3) * (self.size / 2)
 
     def synthesise(
@@ -77,19 +77,19 @@ class Spectrogram(nn.Module):
         sought = magnitudes
         if model is not None and held is not None:
             sought = magnitudes.masked_fill(held[..., None], 0)
-            kept = self._with_phases_of(self._transform(model.squeeze(1)), magnitudes - sought)
+            kept = self._with_phases_of(self.transform(model.squeeze(1)), magnitudes - sought)
         spectrum = torch.complex(sought * phases, torch.zeros_like(magnitudes)) + kept
         before: Tensor | None = None
         for _ in range(iterations):
-            consistent = self._transform(self._invert(spectrum))
+            consistent = self.transform(self.invert(spectrum))
             direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
             spectrum = self._with_phases_of(direction, sought) + kept
             before = consistent
         if held is not None and settled:
             low = torch.arange(self.bins, device=magnitudes.device) < settled
-            agreed = self._with_phases_of(self._transform(self._invert(spectrum)), magnitudes)
+            agreed = self._with_phases_of(self.transform(self.invert(spectrum)), magnitudes)
             spectrum = spectrum + (agreed - spectrum) * (held[..., None] & low).to(magnitudes.dtype)
-        return self._invert(spectrum)[:, None]
+        return self.invert(spectrum)[:, None]
 
     @staticmethod
     def _with_phases_of(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ class Spectrogram(nn.Module):
         size = (spectrum.real.square() + spectrum.imag.square() + TINY**2).sqrt()
         return spectrum * (magnitudes / (size + SOFTNESS * magnitudes))
 
-    def _transform(self, wav: Tensor) -> Tensor:
+    def transform(self, wav: Tensor) -> Tensor:
         """[B, N × hop] -> complex [B, N, bins]."""
         return stft(wav, self.window, self.hop, self.margin, reflect=False)
 
-    def _invert(self, spectrum: Tensor) -> Tensor:
+    def invert(self, spectrum: Tensor) -> Tensor:
         """Complex [B, N, bins] -> the waveform [B, N × hop] whose transform is nearest."""
         batch, frames, _ = spectrum.shape
         pieces = (torch.fft.irfft(spectrum, n=self.size) * self.window).view(batch, frames, OVERLAP, self.hop)

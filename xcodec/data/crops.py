@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from xcodec import audio
+from xcodec.data.augmentation import AugmentationConfig, add_noise, equalise, hiss, reverberate
 from xcodec.data.manifest import AudioItem, BrokenAudioError, DataError, read_corpus, read_span
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class CropConfig:
     """Hz of the crops; files at other rates are resampled."""
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range, and never beyond full scale."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     pause_seconds: tuple[float, float] = (0.05, 0.3)
     """Silence between short clips that are joined to fill a crop."""
     max_broken_files: int = 20
@@ -198,15 +200,31 @@ class RandomCrops(Dataset[Crop]):
             ) from error
 
     def _crop(self, index: int, rng: np.random.Generator) -> Crop:
+        samples, items = self._clean(rng)
+        if not self.config.augmentation.nothing:
+            samples = self._augmented(samples, rng)
+        files = tuple(dict.fromkeys(str(used.path) for used in items))
+        return Crop(torch.from_numpy(self._with_gain(samples, rng))[None], files, items[0].domain, index)
+
+    def _augmented(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        how, rate = self.config.augmentation, self.config.sample_rate
+        if rng.random() < how.equalise:
+            samples = equalise(samples, rate, how.equaliser_db, rng)
+        if rng.random() < how.reverberate:
+            samples = reverberate(samples, rate, rng.uniform(*how.room_seconds), rng.uniform(*how.direct_db), rng)
+        if rng.random() < how.noise:
+            noise = self._clean(rng)[0] if rng.random() < 0.5 else hiss(len(samples), rng)
+            samples = add_noise(samples, noise, rng.uniform(*how.noise_db))
+        return samples
+
+    def _clean(self, rng: np.random.Generator) -> tuple[np.ndarray, list[AudioItem]]:
+        """A crop [T] as it was recorded, and the clips in it."""
         corpus = int(np.searchsorted(self._ends, rng.random() * self._ends[-1], side="right"))
         pool = self._pools[corpus]
         item = pool.items[pool.draw(rng)]
         if self._length(item) >= self.config.samples:
-            samples, items = self._piece(item, rng), [item]
-        else:
-            samples, items = self._joined(item, self._groups[corpus, item.group], rng)
-        files = tuple(dict.fromkeys(str(used.path) for used in items))
-        return Crop(torch.from_numpy(self._with_gain(samples, rng))[None], files, item.domain, index)
+            return self._piece(item, rng), [item]
+        return self._joined(item, self._groups[corpus, item.group], rng)
 
     def _length(self, item: AudioItem) -> int:
         """Samples of `item` at the crops' rate."""

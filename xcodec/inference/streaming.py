@@ -56,9 +56,10 @@ class StreamingDecoder:
         self._network = network = _network(codec)
         decoder: Any = network.acoustic_decoder
         context, align = decoder.context_frames, getattr(decoder, "align_frames", 1)
-        chunks = Chunks(context, context, min_frames, _max_frames(network, min_frames), align=align)
+        after = getattr(decoder, "lookahead_frames", context)
+        chunks = Chunks(context, after, min_frames, _max_frames(network, min_frames), align=align)
         self._decoder = Chunked(network.decode, chunks, samples_out=network.hop_length)
-        self.latency = (context + min_frames) / network.frame_rate
+        self.latency = (after + min_frames) / network.frame_rate
         """Seconds of codes that must have come before the first audio does."""
         self._finished = False
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from xcodec.codec.config import ConfigError
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
+from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CropBatch, crop_loader
 from xcodec.train.config import TrainConfig
 from xcodec.train.discriminators import Discriminators, split_outputs
@@ -30,11 +31,13 @@ from xcodec.train.init import (
     init_semantic_branch,
     limit_semantic_levels,
     load_teacher,
+    read_directions,
     scale_semantic_branch,
 )
 from xcodec.train.logging import CodeStatistics, Validation, Validator
 from xcodec.train.loop import Trainer, WeightAverage, load_weights
 from xcodec.train.losses import CodecLosses, PerceptualLoss, adversarial_losses, discriminator_loss
+from xcodec.train.vocoder_losses import VocoderLosses
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
 """How the names of the weights begin that lie before the quantiser."""
@@ -60,7 +63,10 @@ class CodecTrainer(Trainer[CropBatch]):
         perceptual, decoder = None, codec.acoustic_decoder
         if config.losses.perceptual and isinstance(decoder, SpectralDecoder):  # the config has seen to the latter
             perceptual = PerceptualLoss(config.perceptual_teacher, decoder.spectrogram, codec.sample_rate)
-        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, perceptual)
+        vocoder = None
+        if isinstance(decoder, SpectralDecoder) and decoder.vocoder is not None:
+            vocoder = VocoderLosses(config.losses, decoder.spectrogram)
+        self.losses = CodecLosses(config.losses, config.spectra, codec.sample_rate, perceptual, vocoder)
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RepeatedCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
@@ -168,7 +174,8 @@ class CodecTrainer(Trainer[CropBatch]):
             load_teacher(self.network.teacher)
             if config.semantic_share is not None:
                 clips = self.first_clips()
-                init_semantic_branch(self.network, clips)
+                given = config.semantic_directions
+                init_semantic_branch(self.network, clips, None if given is None else read_directions(given))
                 scale_semantic_branch(self.network, clips, config.semantic_share)
 
     def train(self) -> None:
@@ -302,7 +309,7 @@ class CodecTrainer(Trainer[CropBatch]):
 
     def _validator(self) -> Validator:
         data, rate = self.config.data, self.config.codec.sample_rate
-        unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0))
+        unchanged = dataclasses.replace(data.crops(rate), gain_db=(0.0, 0.0), augmentation=AugmentationConfig())
         return Validator(data.validation, unchanged, data.validation_crops, self.config.batch_size)
 
     def set_learning_rates(self) -> dict[str, float]:

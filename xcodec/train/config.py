@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xcodec.codec.config import SpectralConfig, TeacherConfig, XCodecConfig
+from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
 from xcodec.utils.config import ConfigError
 from xcodec.utils.config import require as _require
@@ -35,6 +36,8 @@ class DataConfig:
     """Train on this many crops over and over, for ``teacher_cache``; ``null``: no crop is repeated."""
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """Equalisation, reverberation and noise; none by default, and none in validation."""
     max_broken_files: int = 20
     """Broken or missing files that are skipped; the next one ends the run."""
     workers: int = 2
@@ -56,6 +59,7 @@ class DataConfig:
             seconds=self.seconds,
             sample_rate=sample_rate,
             gain_db=self.gain_db,
+            augmentation=self.augmentation,
             max_broken_files=self.max_broken_files,
         )
 
@@ -120,6 +124,12 @@ class LossWeights:
     perceptual: float = 0.0
     """L1 between the hidden states of ``perceptual_model`` for the decoder's spectra and for the true ones, of a
     spectral decoder."""
+    amplitude: float = 0.0
+    """L1 between log magnitudes of a vocoder's spectra and the true ones."""
+    phase: float = 0.0
+    """Of a vocoder's spectra: instantaneous frequency, and phase after time alignment of each window."""
+    consistency: float = 0.0
+    """L1 between a vocoder's spectra and those of the waveform synthesised from them."""
     mel: float = 0.0
     """Multi-scale log-mel L1."""
     stft: float = 1.0
@@ -265,6 +275,9 @@ class TrainConfig(RunConfig):
     semantic_share: float | None = None
     """Of the variance of what is quantised, how much the semantic branch has when training starts. It then starts as
     the principal directions of the teacher's features. ``null`` initialises both at random, as the release does."""
+    semantic_directions: str | None = None
+    """A safetensors file with the `directions` [teacher's width, width] in which the semantic branch starts instead,
+    such as those that tell phones apart (experiments/xcodec_mini/first_codebook.py)."""
     semantic_levels: int | None = None
     """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on acoustics.
     ``null``: all of them code both, as the paper's do."""

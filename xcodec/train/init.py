@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xcodec.codec.config import ConfigError
@@ -48,10 +50,22 @@ def codebooks_initialised(codec: XCodec) -> bool:
     return all(int(level.codebook.updates) > 0 for level in cast(Iterable[QuantizerLevel], codec.quantizer.levels))
 
 
+def read_directions(path: str | Path) -> Tensor:
+    """Directions of the teacher's features [D, width], which a safetensors file has under this name.
+
+    Raises:
+        ConfigError: there is no such file, or no such tensor in it.
+    """
+    try:
+        return load_file(path)["directions"].float()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ConfigError(f"semantic_directions: cannot read `directions` from {path}: {error}") from None
+
+
 @torch.no_grad()
-def init_semantic_branch(codec: XCodec, clips: Tensor) -> None:
-    """Initialise the semantic encoder with the principal directions of the teacher's features, the decoder with the
-    way back from them, and their residual units with zero.
+def init_semantic_branch(codec: XCodec, clips: Tensor, directions: Tensor | None = None) -> None:
+    """Initialise the semantic encoder with the principal directions of the teacher's features, or those that are given,
+    the decoder with the way back from them, and their residual units with zero.
 
     A random branch takes thousands of steps to get there. After 500, narrowed to 48 channels of Whisper's 384, one
     explained 30 % of the variance of the features, and 48 principal directions explain 57 %.
@@ -59,13 +73,25 @@ def init_semantic_branch(codec: XCodec, clips: Tensor) -> None:
     Args:
         codec: One with a teacher, whose semantic branch has not been trained.
         clips: [B, 1, T], for the directions.
+        directions: [teacher's width, at most the branch's].
+
+    Raises:
+        ConfigError: directions of another teacher, or more than the branch has channels.
     """
     assert codec.teacher is not None
+    encoder, decoder = codec.semantic_encoder, codec.semantic_decoder
     features = codec.teacher(clips, clips.shape[2] // codec.hop_length).transpose(1, 2).flatten(0, 1)  # (B·F, D)
     # Not centred: the branch has no place for a mean, which so becomes a direction of its own.
-    _, directions = torch.linalg.eigh(features.double().T @ features.double())  # columns, the smallest first
-    encoder, decoder = codec.semantic_encoder, codec.semantic_decoder
-    kept = directions.flip(1)[:, : encoder.first.out_channels].float()  # [teacher's width, width]
+    moments = features.double().T @ features.double()
+    if directions is None:
+        directions = torch.linalg.eigh(moments)[1].flip(1)[:, : encoder.first.out_channels]  # the largest first
+    if directions.shape[0] != len(moments) or directions.shape[1] > encoder.first.out_channels:
+        raise ConfigError(
+            f"semantic_directions are {list(directions.shape)}, but the teacher has {len(moments)} channels and the"
+            f" semantic branch {encoder.first.out_channels}"
+        )
+    kept = directions.double()
+    back = moments @ kept @ torch.linalg.inv(kept.T @ moments @ kept)  # by least squares
     for branch in (encoder, decoder):
         for layer in branch.modules():
             if isinstance(layer, SemanticUnit):
@@ -73,8 +99,8 @@ def init_semantic_branch(codec: XCodec, clips: Tensor) -> None:
         for layer in (branch.first, *(each for block in branch.blocks for each in block.children())):
             if isinstance(layer, nn.Conv1d):
                 _pass_through(layer, torch.eye(layer.out_channels, layer.in_channels))
-    _pass_through(encoder.first, kept.T)
-    _pass_through(decoder.last, kept)
+    _pass_through(encoder.first, kept.T.float())
+    _pass_through(decoder.last, back.float())
 
 
 def _pass_through(layer: nn.Conv1d, matrix: Tensor) -> None:

@@ -21,6 +21,7 @@ from xcodec.codec.spectrogram import Spectrogram
 from xcodec.train.config import LossWeights, SpectraConfig
 from xcodec.train.discriminators import DiscriminatorOutput
 from xcodec.train.init import load_teacher
+from xcodec.train.vocoder_losses import VocoderLosses
 from xcodec.utils.spectra import mel_filters, stft
 
 MAGNITUDE_FLOOR = 1e-7
@@ -38,17 +39,25 @@ class CodecLosses(nn.Module):
     """All losses of the codec that need no discriminator, each under the name of its weight."""
 
     def __init__(
-        self, weights: LossWeights, spectra: SpectraConfig, sample_rate: int, perceptual: PerceptualLoss | None = None
+        self,
+        weights: LossWeights,
+        spectra: SpectraConfig,
+        sample_rate: int,
+        perceptual: PerceptualLoss | None = None,
+        vocoder: VocoderLosses | None = None,
     ) -> None:
         super().__init__()
         self.weights = weights
         self.perceptual = perceptual
+        self.vocoder = vocoder
         self.reconstruction = ReconstructionLosses(weights, spectra, sample_rate)
 
     @property
     def needs_audio(self) -> bool:
         """Whether any of them compares waveforms."""
-        return any((self.weights.mel, self.weights.stft, self.weights.subband_stft))
+        weights = self.weights
+        of_vocoder = (weights.amplitude, weights.phase, weights.consistency)
+        return any((weights.mel, weights.stft, weights.subband_stft, *of_vocoder))
 
     def forward(self, output: CodecOutput, clips: Tensor) -> dict[str, Tensor]:
         """One scalar for each loss that has a weight and applies, of a pass over clips [B, 1, T]."""
@@ -56,6 +65,8 @@ class CodecLosses(nn.Module):
         losses: dict[str, Tensor] = {}
         if output.audio is not None:
             losses |= self.reconstruction(output.audio.float(), clips)
+            if self.vocoder is not None and output.complex_spectra is not None:
+                losses |= self.vocoder(output.complex_spectra, output.audio.float(), clips)
         if output.spectra is not None and output.true_spectra is not None:
             if weights.spectra:
                 losses["spectra"] = F.l1_loss(output.spectra.float(), output.true_spectra)
