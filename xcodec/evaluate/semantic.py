@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec.codec.model import XCodec
+from xcodec.engine.engine import Codec
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
@@ -53,7 +53,7 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     """
     codes = codec.encode(wav)
     tokenizer = codec.tokenizer
-    if isinstance(tokenizer, XCodec):
+    if isinstance(tokenizer, Codec):
         return codes, _of_xcodec(tokenizer, wav, codes)
     if isinstance(tokenizer, TransformersTokenizer):
         vectors = [each.numpy() for each in tokenizer.code_vectors(torch.from_numpy(codes)[None])]
@@ -65,8 +65,9 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     return codes, {"codebook 1": Stage(by_frame[:, :1], "codes"), "all codebooks": Stage(by_frame, "codes")}
 
 
-def _of_xcodec(model: XCodec, wav: Audio, codes: NDArray[np.int64]) -> dict[str, Stage]:
-    latents = model.latents(model.pad_to_frames(torch.from_numpy(wav)[None, None]))
+def _of_xcodec(codec: Codec, wav: Audio, codes: NDArray[np.int64]) -> dict[str, Stage]:
+    model = codec.model
+    latents = codec.latents(model.pad_to_frames(torch.from_numpy(wav)[None, None]))
     batch = torch.from_numpy(codes)[None]
     quantised = model.quantizer.decode(batch)
     found = {
@@ -185,7 +186,10 @@ def examine(
     def attempt(name: str, measure: Callable[[], Any]) -> None:
         try:
             found = measure()
-            json.dumps(found, allow_nan=False)  # a measure that is NaN has no value either, and says so
+            try:
+                json.dumps(found, allow_nan=False)
+            except ValueError:
+                raise ValueError(f"the measure is nan or infinite: {found}") from None
             row[name] = found
         except ValueError as error:  # what the corpus does not allow; anything else is a bug and ends the run
             row["missing"][name] = str(error)
