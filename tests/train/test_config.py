@@ -127,3 +127,9 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def test_the_field_that_trackers_replaced_still_says_the_same() -> None:
+    path = next(path for path in CONFIGS if path.stem == "xcodec-mini")
+    assert load_config(path, ["tensorboard=false"]).trackers == ()
+    assert load_config(path, ["tensorboard=true"]).trackers == ("tensorboard",)

@@ -38,6 +38,8 @@ NOT_SET = {
     "LMConfig.durations": "measured on a token table",
     "LMConfig.longest": "measured on a token table",
     "TeacherConfig.padding": "half a hop, of an imported codec with another hop than the paper's",
+    "TrainConfig.semantic_directions": "fitted on a corpus, by experiments/xcodec_mini/first_codebook.py",
+    "VocoderConfig.expansion": "the shape of the frame-rate networks, which the tests make tiny",
     "TokenDataConfig.domains": "says what a user's own table calls its clips",
     **dict.fromkeys(
         (

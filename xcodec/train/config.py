@@ -375,6 +375,8 @@ def read_run(path: str | Path, changes: Sequence[str], kind: type[AnyRun]) -> An
                 raise ConfigError(f"{change!r} is not of the form key=value")
             value = OmegaConf.from_dotlist([f"value={change[len(key) + 1 :]}"])["value"]
             OmegaConf.update(values, key, value)
+        if "tensorboard" in values:  # what `trackers` was in former versions
+            values["trackers"] = ["tensorboard"] if values.pop("tensorboard") else []
         typed = OmegaConf.merge(OmegaConf.structured(kind), values)
         return OmegaConf.to_object(typed)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
