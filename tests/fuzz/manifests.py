@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import lhotse  # noqa: F401  # before the clock of a hang runs, since it takes its time
 import numpy as np
 import soundfile
 from hypothesis import HealthCheck, Phase, given, seed, settings

@@ -37,6 +37,7 @@ NOT_SET = {
     "LMConfig.codec": "read from a token table",
     "LMConfig.durations": "measured on a token table",
     "LMConfig.longest": "measured on a token table",
+    "TeacherConfig.padding": "half a hop, of an imported codec with another hop than the paper's",
     "TokenDataConfig.domains": "says what a user's own table calls its clips",
     **dict.fromkeys(
         (

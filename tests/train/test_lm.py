@@ -284,7 +284,7 @@ def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> 
         batch = made.batch([number, number + 1], number, seed=0)
         assert batch.text is not None
         assert batch.text_positions is not None
-        assert batch.lasts is not None
+        assert batch.durations is not None
         assert TEXT not in batch.ids, "the text does not stand before the codes"
         for row in range(2):
             asked = (batch.labels[row, 0] != IGNORED) & (batch.labels[row, 0] != END)
@@ -293,7 +293,7 @@ def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> 
             said = batch.text[row][batch.text_positions[row][asked].long()]
             heard = made.vocabulary.text(torch.tensor(read("abcd", made.model.text)))[codes]  # type: ignore[arg-type]
             right, total = right + int((said == heard).sum()), total + len(codes)
-            assert batch.lasts[row].sum() == len(codes)
+            assert batch.durations[row].sum() == len(codes)
     assert right / total > 0.95
 
 

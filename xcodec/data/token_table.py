@@ -12,7 +12,7 @@ of a clip are a list of frames, each of which is a fixed-width list of K codes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -248,12 +248,6 @@ def read_shard(shard: Path, info: TableInfo, codebooks: int | None = None) -> It
             codes=np.ascontiguousarray(flat.reshape(-1, info.codebooks).T[:codebooks]),
             **{name: column[index] for name, column in columns.items()},
         )
-
-
-def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """One line of JSON per row, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def _read(shard: Path, columns: list[str]) -> Any:

@@ -9,7 +9,6 @@ pieces, or described otherwise, a run refuses, or replaces them.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections import defaultdict
@@ -32,7 +31,6 @@ from xcodec.data.token_table import (
     read_origins,
     read_shard,
     shards,
-    write_lines,
     write_shard,
 )
 from xcodec.engine.engine import Codec, Engine, load
@@ -48,6 +46,7 @@ from xcodec.inference.corpus_rows import (
 )
 from xcodec.inference.streaming import StreamingEncoder
 from xcodec.utils.errors import one_line
+from xcodec.utils.json_lines import read_lines, write_lines
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
 from xcodec.utils.signals import signals_deferred
 
@@ -322,7 +321,7 @@ def _write_skipped(folder: Path, shard: Shard, skipped: Sequence[Skipped], paths
     target = folder / f"skipped{'-' + _suffix(shard)[:-1] if shard[1] > 1 else ''}.jsonl"
     others = sorted(folder.glob("skipped*.jsonl")) if shard[1] == 1 else [target] if target.exists() else []
     paths = paths | {each.path for each in skipped}
-    rows = [json.loads(line) for each in others for line in each.read_text("utf-8").splitlines()]
+    rows = [row for each in others for row in read_lines(each)]
     write_lines(target, [row for row in rows if row["path"] not in paths] + [asdict(each) for each in skipped])
     for each in others:
         if each != target:
