@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import ACOUSTIC, TEACHERS, tiny_codec
+from xcodec.codec.config import VocoderConfig
 from xcodec.codec.model import XCodec
 from xcodec.codec.spectral import SpectralDecoder
 from xcodec.engine.engine import Codec
@@ -79,6 +80,22 @@ def test_decoding_a_voice_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) 
             patch.setattr(decoder, attribute, wrong)
             streamed = decoded(StreamingDecoder(codec, 7), codes, [210])
             assert not torch.allclose(streamed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_decoding_with_a_vocoder_is_that_of_the_whole_and_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    symmetric = VocoderConfig(width=16, layers=2)
+    latency = []
+    for vocoder in (symmetric, replace(symmetric, lookahead=0)):
+        monkeypatch.setitem(ACOUSTIC, "spectral", replace(ACOUSTIC["spectral"], vocoder=vocoder))
+        codec = awake(tiny_codec("spectral", None))
+        monkeypatch.setattr(codec.acoustic_decoder, "spectra", speaking)
+        codes = torch.randint(64, (1, 4, 14)).repeat_interleave(15, dim=2)
+        expected = codec.decode(codes)
+        for min_frames, sizes in ((1, [1] * 210), (7, [60, 0, 150])):
+            streamed = decoded(StreamingDecoder(codec, min_frames), codes, sizes)
+            torch.testing.assert_close(streamed, expected, rtol=1e-9, atol=1e-9)
+        latency.append(StreamingDecoder(codec).latency)
+    assert latency[0] - latency[1] == pytest.approx(2 * 3 / 50), "three frames of each layer"
 
 
 @pytest.mark.parametrize("kind", list(ACOUSTIC))

@@ -38,16 +38,21 @@ class ConvNeXtBlock(nn.Module):
 class Backbone(nn.Module):
     """ConvNeXt blocks on frames, whose output starts as zero."""
 
-    KERNEL = 3
-
     def __init__(
-        self, channels_in: int, width: int, layers: int, expansion: int, channels_out: int, lookahead: int = 3
+        self,
+        channels_in: int,
+        width: int,
+        layers: int,
+        expansion: int,
+        channels_out: int,
+        lookahead: int = ConvNeXtBlock.KERNEL // 2,
+        kernel: int = 3,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv1d(channels_in, width, self.KERNEL, padding=self.KERNEL // 2)
+        self.embed = nn.Conv1d(channels_in, width, kernel, padding=kernel // 2)
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width, expansion, lookahead) for _ in range(layers)))
-        self.lookahead = layers * lookahead + self.KERNEL // 2
+        self.lookahead = layers * lookahead + kernel // 2
         """Frames after one that its output depends on."""
         self.last_norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, channels_out)

@@ -31,7 +31,7 @@ LOW_HERTZ = 2000.0
 EXCITATION_HERTZ = 4000.0
 """The excitation's phases are inputs below it; above, the correction follows from magnitudes alone."""
 NOISE_SEED = 0
-VOICING_LOOKAHEAD = 3
+VOICING_LOOKAHEAD = 1
 """Future windows that the voicing decision considers; of past ones, many more."""
 FADE_SECONDS = 0.05
 """Cross-fade from the pulses of one block to those of the next."""
@@ -74,8 +74,15 @@ class Vocoder(nn.Module):
         fading = torch.cat([rising, torch.ones(block - self.fade), rising.flip(0)])
         self.register_buffer("fading", fading, persistent=False)
         channels = bands.shape[1] + self.low_bins + 2 * (self.excitation_bins if config.excitation else 0)
+        # Most weights of a wider first kernel would be spent on the many inputs; the blocks see neighbours anyway.
         self.backbone = Backbone(
-            per_frame * channels, config.width, config.layers, config.expansion, per_frame * 3 * bins, config.lookahead
+            per_frame * channels,
+            config.width,
+            config.layers,
+            config.expansion,
+            per_frame * 3 * bins,
+            config.lookahead,
+            kernel=1,
         )
         # A sample is the sum of windows up to two hops away; each has the receptive field of the network, and that of
         # the excitation, whose pitch and voicing decision depend on further windows.
