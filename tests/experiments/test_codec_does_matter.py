@@ -180,7 +180,7 @@ def test_clips_that_two_seeds_made_are_counted_once(corpus: Path, tmp_path: Path
     assert "| semantic-sound-1 | 75 [62.5, 87.5] | 11 | 40 |" in tables
     assert "| acoustic-sound, all seeds | 25 [12.5, 40] | 20.5 | 40 |" in tables, "eighty clips of forty captions"
     assert "| sound | +50 | 0.00" in tables
-    assert "80.0 % of real sounds right" in tables
+    assert "Accuracy of the probe on real sounds: 80.0 %" in tables
     assert "semantic-music-mini-0" not in tables, "what one codec alone has done compares nothing"
 
 

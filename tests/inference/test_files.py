@@ -134,7 +134,7 @@ def test_a_long_file_is_coded_in_pieces_as_if_at_once(
     codec: XCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tiny_codec(teacher=None)
-    monkeypatch.setattr(streaming, "PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(streaming, "CHUNK_SECONDS", 1.0)
     monkeypatch.setattr(files, "_BLOCK_FRAMES", 60)
     source = noise(tmp_path / "a.wav", 400_001, channels=2)
     seen: list[float] = []
