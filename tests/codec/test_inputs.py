@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from xcodec.codec.inputs import neutral
+from xcodec.audio import decoding
+from xcodec.codec.inputs import MAX_LEVEL, neutral
 
 CPU = torch.device("cpu")
 
@@ -47,3 +48,7 @@ def test_all_is_set_aside_and_put_back() -> None:
     with pytest.raises(ZeroDivisionError), neutral(CPU):
         1 / 0  # noqa: B018
     assert settings() == before
+
+
+def test_levels_that_cannot_be_audio_are_those_of_files() -> None:
+    assert MAX_LEVEL == decoding.MAX_LEVEL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -128,6 +130,7 @@ def test_gradients_reach_all_that_should_learn_and_nothing_else() -> None:
         (torch.zeros(100, dtype=torch.int16), "floating point"),
         (torch.tensor([0.0, float("nan")]), "NaN or infinite"),
         (torch.tensor([0.0, float("inf")]), "NaN or infinite"),
+        (torch.tensor([0.0, -9830.0, 1.0]), "9830, where full scale is 1.*divide by 32768"),
     ],
 )
 def test_audio_that_cannot_be(codec: XCodec, wav: torch.Tensor, message: str) -> None:
@@ -139,6 +142,17 @@ def test_audio_that_cannot_be(codec: XCodec, wav: torch.Tensor, message: str) ->
 def test_lengths_that_cannot_be(codec: XCodec, lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="lengths must give each of the 2 clips"):
         codec.encode(torch.zeros(2, 1, 100), lengths=lengths)
+
+
+@pytest.mark.parametrize("lengths", [100, [50.5, 100.0], ["50", "100"], torch.tensor([50.0, 100.0])])
+def test_lengths_that_are_no_whole_numbers(codec: XCodec, lengths: Any) -> None:
+    with pytest.raises(ValueError, match="lengths must be a list of whole numbers"):
+        codec.encode(torch.zeros(2, 1, 100), lengths=lengths)
+
+
+def test_a_bandwidth_that_is_no_number(codec: XCodec) -> None:
+    with pytest.raises(ValueError, match=r"no bandwidth of '1\.2' kbps"):
+        codec.encode(torch.zeros(100), bandwidth="1.2")  # type: ignore[arg-type]
 
 
 def test_bandwidth_that_the_model_lacks(codec: XCodec) -> None:

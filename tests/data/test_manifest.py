@@ -374,3 +374,10 @@ def test_a_whole_file_is_streamed_as_it_is_read(tmp_path: Path) -> None:
     blocks = list(stream_item(item, 16000))
     assert [block.shape for block in blocks] == [(1, 160000), (1, 160000), (1, 80000)]
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), audio.read(path, 16000)[0])
+
+
+def test_a_number_of_too_many_digits_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"path": "a.wav", "sample_rate": ' + "9" * 5000 + "}\n")
+    with pytest.raises(DataError, match="line 1: not a line of JSON"):
+        list(read_rows(manifest))

@@ -193,6 +193,8 @@ def test_what_a_stream_refuses() -> None:
     encoder, decoder = StreamingEncoder(codec), StreamingDecoder(codec)
     with pytest.raises(ValueError, match="finite"):
         encoder.encode(torch.tensor([0.0, float("nan")]))
+    with pytest.raises(ValueError, match="full scale is 1"):
+        encoder.encode(torch.tensor([0.0, 9830.0]))
     with pytest.raises(ValueError, match=r"\[1, 1, t\]"):
         encoder.encode(torch.zeros(2, 1, 320))
     with pytest.raises(ValueError, match=r"\[1, K, f\]"):

@@ -283,10 +283,10 @@ class XCodecConfig:
         if bandwidth is None:
             return self.bandwidth_codebooks[-1]
         for count, available in zip(self.bandwidth_codebooks, self.bandwidths, strict=True):
-            if math.isclose(bandwidth, available, rel_tol=1e-3):
+            if not isinstance(bandwidth, str) and math.isclose(bandwidth, available, rel_tol=1e-3):
                 return count
         choices = ", ".join(f"{available:g}" for available in self.bandwidths)
-        raise ValueError(f"{self.name} has no bandwidth of {bandwidth} kbps; it has {choices}")
+        raise ValueError(f"{self.name} has no bandwidth of {bandwidth!r} kbps; it has {choices}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MAX_LEVEL = 32.0
+"""As of files (`xcodec.audio`): beyond this (30 dB over full scale) samples are integers that nobody scaled."""
+
 
 @contextmanager
 def neutral(device: torch.device) -> Iterator[None]:
@@ -56,6 +59,22 @@ def as_audio(wav: Any, like: Tensor) -> Tensor:
     if not wav.is_floating_point():
         raise ValueError(f"audio must be floating point in [-1, 1] (int16 samples / 32768); got {describe(wav)}")
     return wav.detach().to(like)
+
+
+def check_samples(wav: Tensor, what: str) -> None:
+    """Refuse samples that cannot be audio; `what` has them.
+
+    Raises:
+        ValueError: they are NaN, infinite or far beyond full scale.
+    """
+    level = wav.abs().max() if wav.numel() else wav.new_zeros(())
+    if not level.isfinite():
+        raise ValueError(f"{what} has samples that are NaN or infinite; audio must be finite")
+    if level > MAX_LEVEL:
+        raise ValueError(
+            f"{what} has samples of {level:g}, where full scale is 1; scale it down "
+            "(16-bit integers saved as floats: divide by 32768)"
+        )
 
 
 def as_codes(codes: Any, device: torch.device) -> Tensor:

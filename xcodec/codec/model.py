@@ -19,6 +19,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal
 
 import torch
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from xcodec.codec import checkpoint, formats
 from xcodec.codec.config import DacConfig, XCodecConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
-from xcodec.codec.inputs import as_audio, as_codes, describe, neutral
+from xcodec.codec.inputs import as_audio, as_codes, check_samples, describe, neutral
 from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
 from xcodec.codec.semantic import SemanticDecoder, SemanticEncoder, Teacher
 from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
@@ -336,13 +337,15 @@ def _clips(wav: Tensor, lengths: Sequence[int] | Tensor | None) -> list[Tensor]:
     """The rows of a checked batch, each [1, n] without what lies beyond its length."""
     if wav.dim() != 3 or wav.shape[1] != 1 or 0 in wav.shape:
         raise ValueError(f"audio must be floating point [B, 1, T] or [T], and not empty; got {describe(wav)}")
-    samples = [wav.shape[2]] * len(wav) if lengths is None else [int(length) for length in lengths]
+    try:
+        samples = [wav.shape[2]] * len(wav) if lengths is None else [index(length) for length in lengths]
+    except TypeError:
+        raise ValueError(f"lengths must be a list of whole numbers of samples; got {lengths!r:.80}") from None
     if len(samples) != len(wav) or not all(1 <= length <= wav.shape[2] for length in samples):
         raise ValueError(f"lengths must give each of the {len(wav)} clips 1 … {wav.shape[2]} samples; got {samples}")
     clips = [clip[:, :length] for clip, length in zip(wav, samples, strict=True)]
-    for index, clip in enumerate(clips):
-        if not clip.isfinite().all():
-            raise ValueError(f"clip {index} has samples that are NaN or infinite; audio must be finite")
+    for number, clip in enumerate(clips):
+        check_samples(clip, f"clip {number}")
     return clips
 
 

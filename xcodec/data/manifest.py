@@ -280,7 +280,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(row, dict):
                     raise DataError(f"{path}, line {number}: no JSON object, but {line.strip()[:50]!r}")
                 yield number, row
-    except (json.JSONDecodeError, RecursionError) as error:
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: also whole numbers of too many digits
         raise DataError(f"cannot read {path}, line {number}: not a line of JSON ({error})") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error

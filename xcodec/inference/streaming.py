@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcodec.codec.inputs import as_audio, as_codes, neutral
+from xcodec.codec.inputs import as_audio, as_codes, check_samples, neutral
 from xcodec.codec.model import XCodec
 from xcodec.codec.semantic import Teacher
 from xcodec.engine.engine import Codec
@@ -154,8 +154,7 @@ class StreamingEncoder:
         wav = wav[None, None] if wav.dim() == 1 else wav
         if wav.dim() != 3 or wav.shape[:2] != (1, 1):
             raise ValueError(f"a stream takes floating-point audio [t] or [1, 1, t]; got {list(wav.shape)}")
-        if not wav.isfinite().all():
-            raise ValueError("samples are NaN or infinite; audio must be finite")
+        check_samples(wav, "the stream")
         self.samples += wav.shape[2]
         with neutral(self._network.device), torch.no_grad():
             self._waiting[0] += self._acoustic.push(wav)
