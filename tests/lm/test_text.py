@@ -96,3 +96,11 @@ def test_long_sentences_are_cut_at_commas_then_at_spaces() -> None:
 def test_symbols_are_distinct() -> None:
     for config in (PHONEMES, CHARACTERS):
         assert len(set(symbols_of(config))) == len(symbols_of(config))
+
+
+def test_what_was_read_before_does_not_matter() -> None:
+    english, german = TextConfig("espeak", "en-us"), TextConfig("espeak", "de")
+    alone = read("Æ", german)
+    for before in ("ĳĀăǠs¡h", "e-¿l", "A[Ǵǒ¿̓", "¿Qué?"):
+        assert read(before, english) == read(before, english)
+        assert read("Æ", german) == alone

@@ -167,7 +167,8 @@ class _Espeak:
         library = _library()
         library.espeak_SetVoiceByName(self.language.encode())
         utf8, as_ipa = 1, 0x02
-        rest, found = ctypes.c_char_p(text.encode()), []
+        # Inside a word, espeak-ng keeps these for its next call; they have no sound anyway.
+        rest, found = ctypes.c_char_p(text.translate({0xA1: " ", 0xBF: " "}).encode()), []
         while rest.value:  # a clause at a time, by espeak-ng's own idea of clauses
             phonemes = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
             found.append(phonemes.decode("utf-8", "ignore"))
