@@ -145,14 +145,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(configure: Any, kind:
     parted = configure(kind, "steps=12", "accumulation=2", name="parted", ema=0.9)
     trainer = LMTrainer(parted)
     trainer.start(resume=False)
-    learn = trainer.learn
+    train_step = trainer.train_step
 
     def stop_in_the_middle(batch: Any, number: int) -> Any:
         if trainer.step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
-        return learn(batch, number)
+        return train_step(batch, number)
 
-    trainer.learn = stop_in_the_middle  # type: ignore[method-assign]
+    trainer.train_step = stop_in_the_middle  # type: ignore[method-assign]
     trainer.train()
     assert [path.name for path in trainer.checkpoints.all()] == ["step-00000008"]
     assert not (parted.folder / "model").exists()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xcodec.codec.model import XCodec
 from xcodec.engine.engine import Codec
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
@@ -53,7 +54,7 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     """
     codes = codec.encode(wav)
     tokenizer = codec.tokenizer
-    if isinstance(tokenizer, Codec):
+    if isinstance(tokenizer, Codec | XCodec):
         return codes, _of_xcodec(tokenizer, wav, codes)
     if isinstance(tokenizer, TransformersTokenizer):
         vectors = [each.numpy() for each in tokenizer.code_vectors(torch.from_numpy(codes)[None])]
@@ -65,8 +66,8 @@ def stages(codec: Tokenizer, wav: Audio) -> tuple[NDArray[np.int64], dict[str, S
     return codes, {"codebook 1": Stage(by_frame[:, :1], "codes"), "all codebooks": Stage(by_frame, "codes")}
 
 
-def _of_xcodec(codec: Codec, wav: Audio, codes: NDArray[np.int64]) -> dict[str, Stage]:
-    model = codec.model
+def _of_xcodec(codec: Codec | XCodec, wav: Audio, codes: NDArray[np.int64]) -> dict[str, Stage]:
+    model = codec.model if isinstance(codec, Codec) else codec
     latents = codec.latents(model.pad_to_frames(torch.from_numpy(wav)[None, None]))
     batch = torch.from_numpy(codes)[None]
     quantised = model.quantizer.decode(batch)
