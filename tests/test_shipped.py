@@ -14,21 +14,21 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 
 @pytest.fixture(scope="module")
-def shipped() -> xcodec.XCodec:
+def shipped() -> xcodec.Codec:
     return xcodec.load()
 
 
-def test_it_is_what_the_design_says(shipped: xcodec.XCodec) -> None:
+def test_it_is_what_the_design_says(shipped: xcodec.Codec) -> None:
     assert (shipped.sample_rate, shipped.frame_rate, shipped.codebook_size) == (16000, 50, 1024)
     assert shipped.bandwidths == (0.5, 1, 1.5, 2, 4)
     assert shipped.config.acoustic.kind == "spectral"
-    assert shipped.teacher is not None
+    assert shipped.model.teacher is not None
     folder = Path(xcodec.__file__).parent / "assets" / "xcodec-mini"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 60e6
 
 
 @pytest.mark.parametrize("path", audio.find_audio(SAMPLES), ids=lambda path: path.stem)
-def test_more_bits_sound_more_like_the_recording(shipped: xcodec.XCodec, path: Path) -> None:
+def test_more_bits_sound_more_like_the_recording(shipped: xcodec.Codec, path: Path) -> None:
     stoi = pytest.importorskip("pystoi", reason="pip install 'xcodec[evaluate]'").stoi
     wav, rate = audio.read(path, shipped.sample_rate)
     scores = []
@@ -40,7 +40,7 @@ def test_more_bits_sound_more_like_the_recording(shipped: xcodec.XCodec, path: P
     assert scores[-1] > 0.88  # of speech that was never in training; noise of the same loudness has below 0.3
 
 
-def test_a_batch_changes_nothing(shipped: xcodec.XCodec) -> None:
+def test_a_batch_changes_nothing(shipped: xcodec.Codec) -> None:
     clips = [torch.from_numpy(audio.read(path, 16000)[0])[0] for path in audio.find_audio(SAMPLES)]
     clips.append(clips[0][:320])
     batch = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)[:, None]
