@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12)
     options = parser.parse_args()
 
-    codec = xcodec.load(options.codec)
+    codec = xcodec.XCodec.from_pretrained(options.codec)
     decoder = codec.acoustic_decoder
     if not isinstance(decoder, SpectralDecoder) or decoder.voice is None:
         raise SystemExit(f"error: {options.codec} has no spectral halves with pulses; its waveforms have phases")
