@@ -28,7 +28,7 @@ from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.semantic import Teacher
 from xcodec.engine.accelerate import without_weight_norms
 from xcodec.engine.dac import KernelDac
-from xcodec.engine.semantic import put_on_kernels
+from xcodec.engine.semantic import replace_layers
 
 STRIDES = (8, 5, 4, 2)
 WAYS = ("plain", "exact", "fast", "bfloat16", "compile", "openvino", "onnxruntime")
@@ -70,7 +70,7 @@ def runner(way: str, network: nn.Module, given: Tensor) -> Runner | None:
             return KernelDac(network, winograd=way == "fast")
         if way == "exact":
             return None
-        put_on_kernels(network.teacher)
+        replace_layers(network.teacher)
         return network
     if way == "bfloat16":
         network.bfloat16()

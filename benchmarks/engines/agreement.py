@@ -71,7 +71,7 @@ def agreement(first: Candidate, second: Candidate, wavs: Sequence[Tensor]) -> Ag
 
 @torch.inference_mode()
 def windows(codec: Codec, wavs: Sequence[Tensor], choices: Sequence[tuple[float, float]]) -> list[Agreement]:
-    """Of hearing clips in windows of so many seconds, with so much context, with hearing each at once."""
+    """Codes with the teacher in windows of so many seconds and so much context, against those with whole clips."""
     teacher = codec.network.teacher
     assert teacher is not None
     own, found = teacher.config, []
@@ -89,7 +89,7 @@ def windows(codec: Codec, wavs: Sequence[Tensor], choices: Sequence[tuple[float,
 
 @torch.inference_mode()
 def look_aheads(codec: Codec, wavs: Sequence[Tensor], seconds: Sequence[float | None]) -> list[Agreement]:
-    """Of streaming encoders with that much look-ahead with the codec that hears whole clips."""
+    """Codes of streaming encoders with so much look-ahead, against those of whole clips."""
     whole = [codec.encode(wav) for wav in wavs]
     found = []
     for ahead in seconds:

@@ -23,7 +23,7 @@ from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.metrics import MetricError
 from xcodec.evaluate.metrics.learned import Dnsmos, Speaker
 from xcodec.inference.corpus import alone
-from xcodec.utils.parallel import finish
+from xcodec.utils.parallel import run_all
 
 Say = Callable[[str], None]
 
@@ -39,7 +39,7 @@ def judge_speech(comparison: Comparison, count: int, asr: str, jobs: int, say: S
     ]
     (comparison.scores / "speech").mkdir(parents=True, exist_ok=True)
     with alone(comparison.scores / "speech"):
-        finish(judge_spoken, [(comparison, folder, count, asr, say) for folder in folders], jobs)
+        run_all(judge_spoken, [(comparison, folder, count, asr, say) for folder in folders], jobs)
 
 
 def judge_spoken(comparison: Comparison, folder: Path, count: int, asr: str, say: Say) -> None:

@@ -17,7 +17,7 @@ from xcodec.engine.engine import Codec, load
 from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechOptions, TextToSpeech, VoicePrompt
 from xcodec.lm.checkpoint import load_nonautoregressive
-from xcodec.utils.parallel import finish
+from xcodec.utils.parallel import run_all
 
 PROMPT_SECONDS = 3.0
 MUSIC_PROMPT, MUSIC_NEW = 5.0, 10.0
@@ -52,9 +52,9 @@ def make_speech(comparison: Comparison, count: int, jobs: int, say: Say) -> None
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write(path, read_item(utterance.real, 16_000)[None], 16_000)
     codecs = comparison.codecs
-    finish(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
+    run_all(resynthesise_all, [(comparison, codec, count, say) for codec in codecs], jobs)
     spoken = [(comparison, codec, seed, count, say) for seed in comparison.seeds for codec in codecs]
-    finish(speak_all, spoken, jobs)
+    run_all(speak_all, spoken, jobs)
 
 
 def resynthesise_all(comparison: Comparison, compared: ComparedCodec, count: int, say: Say) -> None:
@@ -126,14 +126,14 @@ def make_music(comparison: Comparison, count: int, jobs: int, say: Say) -> None:
             follows = read_item(item, 16_000, begin, round(MUSIC_NEW * item.sample_rate))
             audio.write(path, follows[None], 16_000)
     codecs = comparison.codecs
-    finish(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
+    run_all(resynthesise_music, [(comparison, codec, count, say) for codec in codecs], jobs)
     parts = [
         (comparison, codec, model, seed, count, say)
         for seed in comparison.seeds
         for model in MODELS["music"]
         for codec in codecs
     ]
-    finish(play_all, parts, jobs)
+    run_all(play_all, parts, jobs)
 
 
 def resynthesise_music(comparison: Comparison, compared: ComparedCodec, count: int, say: Say) -> None:
@@ -168,7 +168,7 @@ def play_all(comparison: Comparison, compared: ComparedCodec, model: str, seed: 
 def make_sounds(comparison: Comparison, least: int, jobs: int, say: Say) -> None:
     """Sounds of every class that the probe knows, from captions of real ones."""
     parts = [(comparison, codec, seed, least, say) for seed in comparison.seeds for codec in comparison.codecs]
-    finish(sound_all, parts, jobs)
+    run_all(sound_all, parts, jobs)
 
 
 def sound_names(classes: Iterable[str]) -> list[str]:

@@ -43,9 +43,9 @@ from xcodec.train.config import load_config
 ROOT = Path(__file__).parents[2]
 RATE = 16_000
 COUNTS = (1, 2, 8)
-"""Codebooks that are listened to: 0.5, 1 and 4 kbps."""
+"""Numbers of codebooks evaluated: 0.5, 1 and 4 kbps."""
 RATED = 4
-"""Clips that DNSMOS hears, and those with all codebooks only: it takes two seconds for each."""
+"""Clips rated by DNSMOS, with all codebooks only: each takes two seconds."""
 TICKS = 100_000
 """What a budget is divided into; schedules are in ticks."""
 NEVER = 1_000_000_000
@@ -60,8 +60,8 @@ ALL_ALIKE = (
     "threads=1",
 )
 # The release's, with the release's ratio of their losses to each other, which make about a quarter of the total here.
-# They hear two of ten clips, or they would take nearly all of the time.
-CRITICS = (
+# They get two of ten clips, or they would take nearly all of the time.
+DISCRIMINATORS = (
     "losses.adversarial=0.2",
     "losses.feature_matching=4",
     "discriminators.width=16",
@@ -89,8 +89,8 @@ CANDIDATES = (
     Candidate("deeper: 256 × 8, 320 × 12", ("model.acoustic={encoder_layers: 8, decoder_layers: 12}",)),
     Candidate("batches of 5", ("batch_size=5",), kmeans_batches=40),
     Candidate("batches of 20", ("batch_size=20",), kmeans_batches=10),
-    Candidate("discriminators from half way", (*CRITICS, f"discriminators.start={TICKS // 2}")),
-    Candidate("discriminators from the start", CRITICS),
+    Candidate("discriminators from half way", (*DISCRIMINATORS, f"discriminators.start={TICKS // 2}")),
+    Candidate("discriminators from the start", DISCRIMINATORS),
     Candidate("semantic: teacher's layer 3, as shipped", config="xcodec-mini"),
     Candidate("semantic: mean of layers", ("model.semantic.teacher.layers=mean",), "xcodec-mini"),
     Candidate("semantic: last layer", ("model.semantic.teacher.layers=4",), "xcodec-mini"),
@@ -146,7 +146,7 @@ def judge(codec: XCodec, batches: list[Tensor], clips: list[Tensor]) -> dict[str
     codec.eval()
     found: dict[str, list[float]] = {"spectra": [], "stoi": [], "pesq": [], "dnsmos": []}
     told, there = [], []
-    hear = Dnsmos()
+    dnsmos = Dnsmos()
     coded = [codec.encode(clip) for clip in clips]
     for count in COUNTS:
         errors = []
@@ -164,7 +164,7 @@ def judge(codec: XCodec, batches: list[Tensor], clips: list[Tensor]) -> dict[str
         pairs = [(wav, made[: len(wav)]) for wav, made in zip(originals, decoded, strict=True)]
         found["stoi"].append(statistics.mean(float(stoi(*pair, RATE)) for pair in pairs))
         found["pesq"].append(statistics.mean(pesq(RATE, *pair, "wb") for pair in pairs))
-    found["dnsmos"].append(statistics.mean(hear(*pair)["dnsmos"] for pair in pairs[:RATED]))
+    found["dnsmos"].append(statistics.mean(dnsmos(*pair)["dnsmos"] for pair in pairs[:RATED]))
     return {**found, "meaning": explained(torch.cat(told), torch.cat(there)) if told else None}
 
 

@@ -1,4 +1,4 @@
-"""Of the entries of each codebook, how many occur in recordings that no training heard?
+"""Of the entries of each codebook, how many occur in unseen recordings?
 
     python -m recipes.open_audio.prepare
     python -m experiments.xcodec_mini.codebook_usage data/open-audio/manifest.jsonl --codec xcodec-mini
@@ -47,8 +47,8 @@ def main() -> None:
         frames += codes.shape[1]
         for entries, level in zip(seen, codes, strict=True):
             entries.update(level.tolist())
-    heard = ", ".join(f"{length:.0f} s of {domain}" for domain, length in seconds.items())
-    print(f"{options.codec}: {frames} frames ({heard}); entries that occur, per codebook, in %:")
+    totals = ", ".join(f"{length:.0f} s of {domain}" for domain, length in seconds.items())
+    print(f"{options.codec}: {frames} frames ({totals}); entries that occur, per codebook, in %:")
     print(" ".join(f"{100 * len(entries) / codec.codebook_size:.0f}" for entries in seen))
 
 

@@ -6,9 +6,9 @@
 
 A candidate is a way to make vectors of frames of 20 ms: mel bands beside features of a frozen teacher. Two residual
 codebooks of 1,024 entries are placed on them by k-means. A small decoder learns Whisper's log-mel spectrogram from the
-codes, and Whisper-base reads what it makes of real speech that neither has met; no vocoder is involved. As the teacher
+codes, and Whisper-base transcribes it on real speech unseen in training; no vocoder is involved. As the teacher
 is a relative of that recogniser, a classifier of phones that is no relative (it is trained here, on true log-mel
-spectrograms, with pocketsphinx's alignment as labels) says how many frames it still takes for the same phone.
+spectrograms, with pocketsphinx's alignment as labels) gives the share of frames whose phone is kept.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Candidate:
     learns: bool = False
     """A residual encoder learns on with the decoder, straight through the codebooks, which follow by moving average."""
     lookahead: int = 3
-    """Frames after its own that each of the decoder's blocks sees, of seven; 3 is symmetric."""
+    """Future frames among the seven of each decoder block's kernel; 3 is symmetric."""
     speaker: bool = False
-    """The decoder is also told the mean of the clip's log-mel spectrogram, unquantised: an upper bound."""
+    """Condition the decoder on the mean of the clip's log-mel spectrogram, unquantised: an upper bound."""
 
 
 CANDIDATES = {
@@ -359,11 +359,11 @@ class Model(nn.Module):
         centres.copy_(self.sums[level] / self.uses[level].clamp(min=1e-3)[:, None])
 
 
-# --- judges -------------------------------------------------------------------------------------------------
+# --- evaluation -------------------------------------------------------------------------------------------------
 
 
 class WhisperReader:
-    """Whisper-base reads log-mel spectrograms of at most 30 s, greedily."""
+    """Whisper-base transcribes log-mel spectrograms of at most 30 s, greedily."""
 
     def __init__(self, folder: Path) -> None:
         import ctranslate2
@@ -463,7 +463,7 @@ def run(
     teacher: Annotated[Path, typer.Option()] = Path("data/teachers/whisper-tiny.en-encoder"),
     out: Annotated[Path | None, typer.Option(help="JSON lines to append to.")] = None,
 ) -> None:
-    """Train candidates, and let the judges read what they make of real speech."""
+    """Train candidates, and evaluate them on real speech."""
     torch.set_num_threads(1)
     frames, extract, read = load_frames(folder), FeatureExtractor(teacher), WhisperReader(reader)
     recordings = [audio.read(path, RATE)[0][0] for path in sorted(validation.glob("*.flac"))]
@@ -478,7 +478,7 @@ def run(
 
     true_texts, true_phones = judge([log_mel for _, log_mel, _ in clips])
     loud = torch.cat([log_mel.mean(1) for _, log_mel, _ in clips])
-    loud = loud > loud.quantile(0.3)  # in pauses, phones mean nothing
+    loud = loud > loud.quantile(0.3)  # phones are undefined in pauses
     for name in names:
         model, make, steps = train(CANDIDATES[name], frames, minutes)
         result: dict[str, Any] = {"candidate": name, "steps": steps, "minutes": minutes}
@@ -527,11 +527,11 @@ def first_codes(model: Model, make: Vectors, clips: list[tuple[Tensor, Tensor, T
     return torch.cat(codes)
 
 
-def word_error_rate(references: list[str], heard: list[str]) -> float:
+def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
     """In percent; no clip counts for more errors than it has words."""
     from xcodec.evaluate.asr import errors
 
-    counts = [errors(reference, text, "en") for reference, text in zip(references, heard, strict=True)]
+    counts = [errors(reference, text, "en") for reference, text in zip(references, hypotheses, strict=True)]
     return 100 * sum(min(c.word_errors, c.words) for c in counts) / sum(c.words for c in counts)
 
 

@@ -60,17 +60,19 @@ def main() -> None:
 
     codec = xcodec.XCodec.from_pretrained(options.codec)
     decoder = codec.acoustic_decoder
-    if not isinstance(decoder, SpectralDecoder) or decoder.voice is None:
-        raise SystemExit(f"error: {options.codec} has no spectral halves with pulses; its waveforms have phases")
-    spectrogram, voice = decoder.spectrogram, decoder.voice
+    if not isinstance(decoder, SpectralDecoder) or decoder.pulse_train is None:
+        raise SystemExit(f"error: {options.codec} has no spectral decoder with pulses; its waveforms have phases")
+    spectrogram, voice = decoder.spectrogram, decoder.pulse_train
     ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"true": lambda m, x: with_true_phases(decoder, m, x)}
     for rounds in (6, 16, 64):
         ways[f"searched, {rounds} rounds"] = lambda m, _, rounds=rounds: spectrogram.synthesise(m, rounds)
     for rounds in (0, 6):
         ways[f"pulses, {rounds} rounds"] = lambda m, _, rounds=rounds: spectrogram.synthesise(m, rounds, *voice(m))
-    ways["pulses, 6 rounds, low bins settled"] = lambda m, _: spectrogram.synthesise(m, 6, *voice(m), voice.settled)
+    ways["pulses, 6 rounds, low bins refined"] = lambda m, _: spectrogram.synthesise(
+        m, 6, *voice(m), voice.refined_bins
+    )
     clips = [codec.pad_to_frames(clip) for clip in read_clips(options.manifest, options.clips)]
-    hear = Dnsmos()
+    dnsmos = Dnsmos()
     table = Table(title=f"{options.codec}, {len(clips)} clips: STOI, PESQ-WB, DNSMOS")
     table.add_column("phases")
     for bandwidth in codec.bandwidths:
@@ -86,7 +88,7 @@ def main() -> None:
                 original = clip[0, 0].numpy()
                 for way, synthesise in ways.items():
                     decoded = synthesise(magnitudes, clip)[0, 0].numpy()
-                    rating = hear(original, decoded)["dnsmos"]
+                    rating = dnsmos(original, decoded)["dnsmos"]
                     scores[way].append(
                         (float(stoi(original, decoded, RATE)), pesq(RATE, original, decoded, "wb"), rating)
                     )

@@ -5,7 +5,7 @@
 
 Learns the codebooks from clips of human speech of the training split and measures STOI and PESQ-WB on the validation
 split, with 1, 2 and 8 codebooks of 1024 entries for every 20 ms: 0.5, 1 and 4 kbps. A representation that does well
-here is a good place for the spectral halves to start from (docs/xcodec-mini.md has the result).
+here is a good initialisation of the spectral encoder and decoder (docs/xcodec-mini.md has the result).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def mdct() -> Representation:
 def magnitudes(
     name: str, bands: int, compress: Callable[[Tensor], Tensor], expand: Callable[[Tensor], Tensor]
 ) -> Representation:
-    """Mel bands of magnitudes, compressed somehow; the phases are searched for."""
+    """Mel bands of magnitudes, compressed somehow; phases by Griffin-Lim."""
     spectrogram = Spectrogram(HOP // 2)
     scale = spectrogram.size / 2  # a sine of amplitude 1 is about 1 then
     filters = mel_bands(bands, spectrogram.bins, RATE)
@@ -125,8 +125,8 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.manual_seed(0)
-    heard = read_clips(options.manifest, "train", 60 * options.minutes)
-    unheard = read_clips(options.manifest, "valid", 60)
+    training = read_clips(options.manifest, "train", 60 * options.minutes)
+    validation = read_clips(options.manifest, "valid", 60)
     candidates = [
         mdct(),
         magnitudes("logarithm above -60 dB", 100, *logarithm(1e-3)),
@@ -135,16 +135,16 @@ def main() -> None:
         magnitudes("square root", 100, *power(1 / 2)),
         magnitudes("cube root", 64, *power(1 / 3)),
     ]
-    table = Table(title=f"k-means codecs, {len(unheard)} unheard clips, windows of {OVERLAP * HOP // 2} samples")
+    table = Table(title=f"k-means codecs, {len(validation)} unseen clips, windows of {OVERLAP * HOP // 2} samples")
     for heading in ("", *(f"{count} × 10 bits: STOI, PESQ-WB" for count in COUNTS)):
         table.add_column(heading, justify="right" if heading else "left")
     with torch.inference_mode():
         for each in track(candidates, description="representations"):
-            quantizer = learn_codebooks(torch.cat([each.analyse(clip) for clip in heard]))
+            quantizer = learn_codebooks(torch.cat([each.analyse(clip) for clip in training]))
             cells = []
             for count in COUNTS:
                 scores = []
-                for clip in unheard:
+                for clip in validation:
                     codes = quantizer.encode(each.analyse(clip).T[None], count)
                     decoded = each.synthesise(quantizer.decode(codes)[0].T)[0, 0].numpy()
                     original = clip[0, 0].numpy()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xcodec.audio import decoding
-from xcodec.codec.inputs import MAX_LEVEL, neutral
+from xcodec.codec.inputs import MAX_LEVEL, full_precision
 
 CPU = torch.device("cpu")
 
@@ -39,13 +39,13 @@ def _all_set() -> Iterator[None]:
 def test_all_is_set_aside_and_put_back() -> None:
     before = settings()
     assert before == [torch.bfloat16, torch.device("meta"), "medium", True, True]
-    with neutral(CPU):
+    with full_precision(CPU):
         assert settings() == [torch.float32, CPU, "highest", False, False]
-        with neutral(CPU):
+        with full_precision(CPU):
             pass
         assert settings() == [torch.float32, CPU, "highest", False, False]
     assert settings() == before
-    with pytest.raises(ZeroDivisionError), neutral(CPU):
+    with pytest.raises(ZeroDivisionError), full_precision(CPU):
         1 / 0  # noqa: B018
     assert settings() == before
 

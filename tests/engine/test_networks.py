@@ -21,7 +21,7 @@ from xcodec.engine.semantic import (
     KernelGelu,
     KernelLinear,
     KernelPositionalConv,
-    put_on_kernels,
+    replace_layers,
 )
 
 from .conftest import TEACHER, WIDE, bend_snakes, snr
@@ -73,7 +73,7 @@ def test_teachers(kind: str) -> None:
             nn.init.normal_(module.bias)
     expected = teacher(wav, 50)
     without_weight_norms(teacher)
-    put_on_kernels(teacher)
+    replace_layers(teacher)
     kinds = {type(module) for module in teacher.modules()}
     assert kinds >= {KernelLinear, KernelGelu}
     assert kind != "whisper" or KernelConv1d in kinds

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec.evaluate.codecs import Tokenizer
-from xcodec.evaluate.probes import Budget, compare, phone_measures, predictability, probe, stability, with_noise
+from xcodec.evaluate.probes import Budget, add_white_noise, compare, phone_measures, predictability, probe, stability
 from xcodec.evaluate.semantic import stages
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_a_codec_of_signs_does_not_mind_gain_but_time() -> None:
 
 def test_noise_lies_as_far_below_as_said() -> None:
     clip = np.sin(np.arange(16_000)).astype(np.float32)
-    noise = with_noise(clip, 20.0, 0) - clip
+    noise = add_white_noise(clip, 20.0, 0) - clip
     assert 10 * np.log10(np.mean(clip**2) / np.mean(noise**2)) == pytest.approx(20, abs=0.2)
 
 

@@ -65,11 +65,11 @@ def test_decoding_a_voice_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) 
     codec = Codec(awake(tiny_codec("spectral", None))).network
     decoder = codec.acoustic_decoder
     assert isinstance(decoder, SpectralDecoder)
-    assert decoder.voice is not None
+    assert decoder.pulse_train is not None
     monkeypatch.setattr(decoder, "spectra", speaking)
     codes = torch.randint(64, (1, 4, 14)).repeat_interleave(15, dim=2)
     spectra = speaking((codec.quantizer.decode(codes).transpose(1, 2) @ codec.to_acoustic.weight.T).transpose(1, 2))
-    voiced = decoder.voice(decoder.spectrogram.expand(spectra))[1]
+    voiced = decoder.pulse_train(decoder.spectrogram.expand(spectra))[1]
     assert 0.2 < voiced.double().mean() < 0.95
     expected = codec.decode(codes)
     for min_frames, sizes in ((1, [1] * 210), (7, [60, 0, 150]), (100, [3] * 70)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.lm.conftest import config
 from xcodec.lm.alignment import HMMAligner, state_sequence
 from xcodec.lm.config import TextConfig
-from xcodec.lm.text import read, symbols_of
+from xcodec.lm.text import symbols_of, text_to_symbols
 
 TEXT = TextConfig("characters")
 SYMBOLS = symbols_of(TEXT)
@@ -31,7 +31,7 @@ def clips() -> list[tuple[list[int], NDArray[np.int64], NDArray[np.int64]]]:
     rng = np.random.default_rng(0)
     letters = "aeioustr"
     words = ["".join(rng.choice(list(letters), rng.integers(2, 5))) for _ in range(30)]
-    texts = [read(" ".join(rng.choice(words, rng.integers(2, 6))), TEXT) for _ in range(120)]
+    texts = [text_to_symbols(" ".join(rng.choice(words, rng.integers(2, 6))), TEXT) for _ in range(120)]
     return [(text, *spoken(text, rng)) for text in texts]
 
 
@@ -99,5 +99,7 @@ def test_one_clip_or_many_is_the_same(
 
 
 def test_a_text_longer_than_its_sound_still_gets_every_frame(aligner: HMMAligner) -> None:
-    (found,) = aligner([read("a text with many more letters than frames", TEXT)], [np.zeros((4, 3), np.int64)])
+    (found,) = aligner(
+        [text_to_symbols("a text with many more letters than frames", TEXT)], [np.zeros((4, 3), np.int64)]
+    )
     assert found.sum() == 3

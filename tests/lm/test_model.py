@@ -25,7 +25,7 @@ from xcodec.lm.layout import (
     context,
     example,
 )
-from xcodec.lm.text import read, symbols_of
+from xcodec.lm.text import symbols_of, text_to_symbols
 from xcodec.lm.text_encoder import AlignedText
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
@@ -52,7 +52,7 @@ def test_positions_matter() -> None:
 def test_durations_are_found_that_explain_how_long_clips_are() -> None:
     text = TextConfig("characters")
     truth = {"a": 6.0, "t": 2.0, ".": 10.0}
-    spoken = [read(each, text) for each in ("a.", "tat", "ta, ta", "attat.", "at", "aaa.", "t.t")]
+    spoken = [text_to_symbols(each, text) for each in ("a.", "tat", "ta, ta", "attat.", "at", "aaa.", "t.t")]
     symbols = symbols_of(text)
     speakers = ["fast", "slow"] * 7
     durations = [5 + sum(truth.get(symbols[index], 0) for index in each) for each in spoken for _ in "fs"]
@@ -62,7 +62,7 @@ def test_durations_are_found_that_explain_how_long_clips_are() -> None:
     assert {s: found.symbols[s] for s in truth} == pytest.approx({s: 100 * v for s, v in truth.items()}, rel=0.05)
     assert found.symbols[","] + found.symbols[" "] == pytest.approx(0, abs=10)
     known = config(text=text, durations=found)
-    assert expected_frames(read("aq", text), known) == pytest.approx(1100 + found.usual, rel=0.05)
+    assert expected_frames(text_to_symbols("aq", text), known) == pytest.approx(1100 + found.usual, rel=0.05)
 
 
 def test_what_is_said_matters_from_its_first_frame_on() -> None:

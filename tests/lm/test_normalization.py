@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from xcodec.lm.config import TextConfig
 from xcodec.lm.normalization import TextError, normalize, split_sentences
-from xcodec.lm.text import paragraphs, read, symbols_of
+from xcodec.lm.text import paragraphs, symbols_of, text_to_symbols
 
 PAIRS = [line.split(" | ") for line in (Path(__file__).parent / "readings.txt").read_text("utf-8").splitlines()[1:]]
 
@@ -48,7 +48,7 @@ def test_sentences_of_many_languages(language: str, text: str, expected: int) ->
 def test_figures_of_other_languages_are_left_to_their_own_rules() -> None:
     assert normalize("Das kostet 4,16 Euro.", "de") == "Das kostet 4,16 Euro."
     german = TextConfig(language="de")
-    phonemes = "".join(symbols_of(german)[index] for index in read("4,16", german))
+    phonemes = "".join(symbols_of(german)[index] for index in text_to_symbols("4,16", german))
     assert phonemes.replace("ˈ", "") == "fiːɾ kɔmɑː aɪns zɛks"
 
 
@@ -62,7 +62,7 @@ def test_any_text_is_read_or_refused_in_one_line(fragments: list[str], between: 
     complaint = ""
     try:
         for sentence in itertools.chain(*paragraphs(between.join(fragments), TextConfig())):
-            assert read(sentence, TextConfig())
+            assert text_to_symbols(sentence, TextConfig())
     except TextError as error:
         complaint = str(error)
     assert "\n" not in complaint

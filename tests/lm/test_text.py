@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from xcodec.lm.config import TextConfig
-from xcodec.lm.text import TextError, paragraphs, read, symbols_of
+from xcodec.lm.text import TextError, paragraphs, symbols_of, text_to_symbols
 
 PHONEMES, CHARACTERS = TextConfig(), TextConfig("characters")
 
 
 def spelled(text: str, config: TextConfig = PHONEMES) -> str:
-    return "".join(symbols_of(config)[index] for index in read(text, config))
+    return "".join(symbols_of(config)[index] for index in text_to_symbols(text, config))
 
 
 def test_phonemes_keep_the_punctuation() -> None:
@@ -22,7 +22,7 @@ def test_other_languages() -> None:
     assert spelled("Guten Tag", TextConfig(language="de")) != spelled("Guten Tag")
     assert spelled("Hello") == "həlˈoʊ", "the other language does not stay"
     with pytest.raises(TextError, match="no language 'nowhere'"):
-        read("Hello", TextConfig(language="nowhere"))
+        text_to_symbols("Hello", TextConfig(language="nowhere"))
 
 
 @pytest.mark.parametrize("language", ["en-us", "en", "de", "fr", "es", "it", "ru", "nl", "cs", "cmn", "ar", "hi"])
@@ -36,13 +36,15 @@ def test_what_espeak_writes_is_known(language: str) -> None:
         "fr": "Voix ambiguë d'un cœur qui au zéphyr préfère les jattes de kiwis.",
         "de": "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.",
     }
-    assert read(sample.get(language, "The quick brown fox jumps over the lazy dog."), TextConfig(language=language))
+    assert text_to_symbols(
+        sample.get(language, "The quick brown fox jumps over the lazy dog."), TextConfig(language=language)
+    )
 
 
 def test_characters() -> None:
     assert spelled("Hello,  World!", CHARACTERS) == "hello, world!"
     with pytest.raises(TextError, match="does not know: é"):
-        read("café", CHARACTERS)
+        text_to_symbols("café", CHARACTERS)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_punctuation_inside_of_words_and_numbers_is_no_pause(text: str, spoken: 
 )
 def test_what_cannot_be_read_is_named(text: str, language: str, complaint: str) -> None:
     with pytest.raises(TextError, match=complaint):
-        read(text, TextConfig(language=language))
+        text_to_symbols(text, TextConfig(language=language))
 
 
 def test_digits_of_other_scripts_are_digits() -> None:
@@ -82,7 +84,7 @@ def test_digits_of_other_scripts_are_digits() -> None:
 @pytest.mark.parametrize("text", ["", "   ", "...", "\n!?"])
 def test_nothing_to_say(text: str, config: TextConfig) -> None:
     with pytest.raises(TextError, match="nothing to say"):
-        read(text, config)
+        text_to_symbols(text, config)
 
 
 def test_long_sentences_are_cut_at_commas_then_at_spaces() -> None:
@@ -90,7 +92,7 @@ def test_long_sentences_are_cut_at_commas_then_at_spaces() -> None:
     with pytest.raises(TextError, match="a word of more than 8"):
         paragraphs("a" * 9, CHARACTERS, longest=8)
     with pytest.raises(TextError, match="a word of more than 200"):
-        read("a" * 201, PHONEMES)
+        text_to_symbols("a" * 201, PHONEMES)
 
 
 def test_symbols_are_distinct() -> None:
@@ -100,7 +102,7 @@ def test_symbols_are_distinct() -> None:
 
 def test_what_was_read_before_does_not_matter() -> None:
     english, german = TextConfig("espeak", "en-us"), TextConfig("espeak", "de")
-    alone = read("Æ", german)
+    alone = text_to_symbols("Æ", german)
     for before in ("ĳĀăǠs¡h", "e-¿l", "A[Ǵǒ¿̓", "¿Qué?"):
-        assert read(before, english) == read(before, english)
-        assert read("Æ", german) == alone
+        assert text_to_symbols(before, english) == text_to_symbols(before, english)
+        assert text_to_symbols("Æ", german) == alone

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from xcodec.utils.parallel import ATTEMPTS, WorkerDiedError, run_tasks, side_by_side
+from xcodec.utils.parallel import ATTEMPTS, WorkerDiedError, parallel_map, run_tasks
 
 
 def squares(offset: int) -> Callable[[int], tuple[int, int]]:
@@ -110,13 +110,13 @@ def test_what_setup_or_a_task_raises_is_raised_here() -> None:
     with pytest.raises(ValueError, match="there is no such model"):
         list(run_tasks(fail_to_set_up, range(3), 2))
     with pytest.raises(RuntimeError, match="UnpicklableError: 1 and 1"):
-        list(side_by_side(raise_unpicklable, [(1,)], 2))
+        list(parallel_map(raise_unpicklable, [(1,)], 2))
     assert not multiprocessing.active_children()
 
 
 def test_the_first_error_ends_the_others_and_they_clear_away(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="this part failed"):
-        list(side_by_side(fail, [(tmp_path, "writes"), (tmp_path, "fails")], 2))
+        list(parallel_map(fail, [(tmp_path, "writes"), (tmp_path, "fails")], 2))
     assert not list(tmp_path.iterdir())
     assert not multiprocessing.active_children()
 
@@ -145,11 +145,11 @@ def test_no_process_outlives_its_parent(tmp_path: Path, number: int) -> None:
     program = (
         "import sys, pathlib\n"
         "from tests.utils.test_parallel import fail\n"
-        "from xcodec.utils.parallel import side_by_side\n"
+        "from xcodec.utils.parallel import parallel_map\n"
         "from xcodec.utils.signals import raise_on_signals\n"
         "if __name__ == '__main__':\n"
         "    raise_on_signals(143)\n"
-        "    list(side_by_side(fail, [(pathlib.Path(sys.argv[1]), 'writes')] * 2, 2))\n"
+        "    list(parallel_map(fail, [(pathlib.Path(sys.argv[1]), 'writes')] * 2, 2))\n"
     )
     script = tmp_path / "program.py"
     script.write_text(program)

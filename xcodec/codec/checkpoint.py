@@ -37,7 +37,7 @@ from xcodec.utils.checkpoint_io import (
     read_tensors,
     write_checkpoint,
 )
-from xcodec.utils.files import whole_folder
+from xcodec.utils.files import atomic_folder
 
 FORMAT_VERSION = 1
 """Raised when a file of ours changes so that older releases would misread it."""
@@ -201,7 +201,7 @@ def write(
         for name, tensor in state.items()
         if statistics or not name.endswith(STATISTICS)
     }
-    with whole_folder(Path(folder), CHECKPOINT) as fresh:
+    with atomic_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **config.to_dict()}, tensors)
 
 

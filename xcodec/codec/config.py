@@ -71,9 +71,9 @@ class SpectralConfig:
     """Frames of the spectrogram in one frame of codes. A window is four hops of the spectrogram."""
     mel_bands: int = 100
     pulses: bool = True
-    """Voices get the phases of a pulse train at their pitch. Without it, theirs are searched for like all others."""
+    """Voiced windows get the phases of a pulse train at their pitch instead of those that Griffin-Lim finds."""
     phase_iterations: int = 6
-    """Rounds of the search for phases at decoding."""
+    """Griffin-Lim iterations at decoding."""
     encoder_width: int = 256
     """Channels inside the encoder's blocks."""
     encoder_layers: int = 4

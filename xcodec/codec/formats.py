@@ -23,7 +23,7 @@ from torch import Tensor
 from xcodec.codec.config import ConfigError, DacConfig, QuantizerConfig, SemanticConfig, TeacherConfig, XCodecConfig
 from xcodec.codec.semantic import teacher_architecture
 from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, PREPROCESSOR, CheckpointError, read_tensors, write_checkpoint
-from xcodec.utils.files import whole_folder
+from xcodec.utils.files import atomic_folder
 
 # --- what each calls a module ----------------------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ FileName = Callable[[str, Collection[str]], str]
 """(our name of a tensor, all names in a file) -> that file's name for the tensor."""
 
 
-class Names(NamedTuple):
+class ModuleNames(NamedTuple):
     """One module, as each of the three calls it."""
 
     ours: str
@@ -50,46 +50,46 @@ class Names(NamedTuple):
     transformers: str
 
 
-def module_names(config: XCodecConfig) -> Iterator[Names]:
+def module_names(config: XCodecConfig) -> Iterator[ModuleNames]:
     """Every module that holds tensors, for a codec that all three can hold."""
     last = len(config.strides) + 1
     parts = ("snake1", "conv1", "snake2", "conv2")
 
-    yield Names("acoustic_encoder.layers.0", "encoder.block.0", "acoustic_encoder.conv1")
+    yield ModuleNames("acoustic_encoder.layers.0", "encoder.block.0", "acoustic_encoder.conv1")
     for i in range(1, last):
         ours, release = f"acoustic_encoder.layers.{i}", f"encoder.block.{i}"
         theirs = f"acoustic_encoder.block.{i - 1}"
         for unit in range(3):
             for j, part in enumerate(parts):
-                yield Names(
+                yield ModuleNames(
                     f"{ours}.{unit}.block.{j}",
                     f"{release}.block.{unit}.block.{j}",
                     f"{theirs}.res_unit{unit + 1}.{part}",
                 )
-        yield Names(f"{ours}.3", f"{release}.block.3", f"{theirs}.snake1")
-        yield Names(f"{ours}.4", f"{release}.block.4", f"{theirs}.conv1")
-    yield Names(f"acoustic_encoder.layers.{last}", f"encoder.block.{last}", "acoustic_encoder.snake1")
-    yield Names(f"acoustic_encoder.layers.{last + 1}", f"encoder.block.{last + 1}", "acoustic_encoder.conv2")
+        yield ModuleNames(f"{ours}.3", f"{release}.block.3", f"{theirs}.snake1")
+        yield ModuleNames(f"{ours}.4", f"{release}.block.4", f"{theirs}.conv1")
+    yield ModuleNames(f"acoustic_encoder.layers.{last}", f"encoder.block.{last}", "acoustic_encoder.snake1")
+    yield ModuleNames(f"acoustic_encoder.layers.{last + 1}", f"encoder.block.{last + 1}", "acoustic_encoder.conv2")
 
-    yield Names("acoustic_decoder.layers.0", "decoder_2.model.0", "acoustic_decoder.conv1")
+    yield ModuleNames("acoustic_decoder.layers.0", "decoder_2.model.0", "acoustic_decoder.conv1")
     for i in range(1, last):
         ours, release = f"acoustic_decoder.layers.{i}", f"decoder_2.model.{i}"
         theirs = f"acoustic_decoder.block.{i - 1}"
-        yield Names(f"{ours}.0", f"{release}.block.0", f"{theirs}.snake1")
-        yield Names(f"{ours}.1", f"{release}.block.1", f"{theirs}.conv_t1")
+        yield ModuleNames(f"{ours}.0", f"{release}.block.0", f"{theirs}.snake1")
+        yield ModuleNames(f"{ours}.1", f"{release}.block.1", f"{theirs}.conv_t1")
         for unit in range(3):
             for j, part in enumerate(parts):
-                yield Names(
+                yield ModuleNames(
                     f"{ours}.{unit + 2}.block.{j}",
                     f"{release}.block.{unit + 2}.block.{j}",
                     f"{theirs}.res_unit{unit + 1}.{part}",
                 )
-    yield Names(f"acoustic_decoder.layers.{last}", f"decoder_2.model.{last}", "acoustic_decoder.snake1")
-    yield Names(f"acoustic_decoder.layers.{last + 1}", f"decoder_2.model.{last + 1}", "acoustic_decoder.conv2")
+    yield ModuleNames(f"acoustic_decoder.layers.{last}", f"decoder_2.model.{last}", "acoustic_decoder.snake1")
+    yield ModuleNames(f"acoustic_decoder.layers.{last + 1}", f"decoder_2.model.{last + 1}", "acoustic_decoder.conv2")
 
-    yield Names("semantic_encoder.first", "encoder_semantic.conv.conv", "encoder_semantic.conv")
-    yield Names("semantic_decoder.first", "decoder_semantic.conv1.conv", "decoder_semantic.conv1")
-    yield Names("semantic_decoder.last", "decoder_semantic.conv2.conv", "decoder_semantic.conv2")
+    yield ModuleNames("semantic_encoder.first", "encoder_semantic.conv.conv", "encoder_semantic.conv")
+    yield ModuleNames("semantic_decoder.first", "decoder_semantic.conv1.conv", "decoder_semantic.conv1")
+    yield ModuleNames("semantic_decoder.last", "decoder_semantic.conv2.conv", "decoder_semantic.conv2")
     for i in range(config.semantic.blocks if config.semantic else 0):
         encoder, decoder = f"encoder_semantic.conv_blocks.{i}", f"decoder_semantic.conv_blocks.{i}"
         for unit in range(2):
@@ -97,20 +97,20 @@ def module_names(config: XCodecConfig) -> Iterator[Names]:
                 (f"semantic_encoder.blocks.{i}.{unit}", f"{encoder}.res_units.{unit}"),
                 (f"semantic_decoder.blocks.{i}.{unit + 1}", f"{decoder}.res_units.{unit}"),
             ):
-                yield Names(f"{ours}.conv1", f"{theirs}.conv1.conv", f"{theirs}.conv1")
-                yield Names(f"{ours}.conv2", f"{theirs}.conv2", f"{theirs}.conv2")
-        yield Names(f"semantic_encoder.blocks.{i}.2", f"{encoder}.conv.conv", f"{encoder}.conv")
-        yield Names(f"semantic_decoder.blocks.{i}.0", f"{decoder}.conv.conv", f"{decoder}.conv")
+                yield ModuleNames(f"{ours}.conv1", f"{theirs}.conv1.conv", f"{theirs}.conv1")
+                yield ModuleNames(f"{ours}.conv2", f"{theirs}.conv2", f"{theirs}.conv2")
+        yield ModuleNames(f"semantic_encoder.blocks.{i}.2", f"{encoder}.conv.conv", f"{encoder}.conv")
+        yield ModuleNames(f"semantic_decoder.blocks.{i}.0", f"{decoder}.conv.conv", f"{decoder}.conv")
 
     for k in range(config.quantizer.codebooks):
-        yield Names(
+        yield ModuleNames(
             f"quantizer.levels.{k}.codebook",
             f"quantizer.vq.layers.{k}._codebook",
             f"quantizer.quantizers.{k}.codebook",
         )
-    yield Names("prior", "fc_prior", "fc")
-    yield Names("to_semantic", "fc_post1", "fc1")
-    yield Names("to_acoustic", "fc_post2", "fc2")
+    yield ModuleNames("prior", "fc_prior", "fc")
+    yield ModuleNames("to_semantic", "fc_post1", "fc1")
+    yield ModuleNames("to_acoustic", "fc_post2", "fc2")
 
 
 def split(name: str) -> tuple[str, str]:
@@ -364,7 +364,7 @@ def write_transformers(config: XCodecConfig, state: Mapping[str, Tensor], folder
     _check_exportable(config)
     theirs = XcodecConfig(architectures=["XcodecModel"], **_settings(config))
     extractor = DacFeatureExtractor(sampling_rate=config.sample_rate, hop_length=config.hop_length)
-    with whole_folder(Path(folder), CHECKPOINT) as fresh:
+    with atomic_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, json.loads(theirs.to_json_string()), _tensors(config, state))
         (fresh / PREPROCESSOR).write_text(extractor.to_json_string(), "utf-8")
 

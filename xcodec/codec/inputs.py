@@ -1,4 +1,4 @@
-"""What callers pass in, and what they have set around the call: neither may change codes."""
+"""Normalise the inputs of callers and the numeric settings around a call, so that neither changes codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LEVEL = 32.0
 
 
 @contextmanager
-def neutral(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Set aside what a caller may have set and what would change codes: autocast, the default type and device, and
     products in less than float32 (TF32, bfloat16).
 

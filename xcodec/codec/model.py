@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from xcodec.codec import checkpoint, formats
 from xcodec.codec.config import DacConfig, XCodecConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
-from xcodec.codec.inputs import as_audio, as_codes, check_samples, describe, neutral
+from xcodec.codec.inputs import as_audio, as_codes, check_samples, describe, full_precision
 from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
 from xcodec.codec.semantic import SemanticDecoder, SemanticEncoder, Teacher
 from xcodec.codec.spectral import SpectralDecoder, SpectralEncoder
@@ -124,7 +124,7 @@ class XCodec(nn.Module):
             CheckpointError: nothing there, or nothing that fits: every missing, misshapen or unknown tensor is named.
         """
         found = checkpoint.read(source)
-        with neutral(torch.device("cpu")), checkpoint.without_initialisation():
+        with full_precision(torch.device("cpu")), checkpoint.without_initialisation():
             model = cls(found.config)
             model.load_state_dict(found.arranged(model.state_dict()))
         return model.to(device).eval()
@@ -229,7 +229,7 @@ class XCodec(nn.Module):
             ValueError: a bandwidth the model lacks, or a shape, type or length that cannot be.
         """
         codebooks = self.config.codebooks_for(bandwidth)
-        with neutral(self.device), torch.no_grad():
+        with full_precision(self.device), torch.no_grad():
             wav = as_audio(wav, self.prior.weight)
             clips = _clips(wav[None, None] if wav.dim() == 1 else wav, lengths)
             frames = -(-wav.shape[-1] // self.hop_length)
@@ -247,7 +247,7 @@ class XCodec(nn.Module):
         Raises:
             ValueError: a shape that cannot be, or a code outside the codebook.
         """
-        with neutral(self.device), torch.no_grad():
+        with full_precision(self.device), torch.no_grad():
             codes = as_codes(codes, self.device)
             codes = codes[None] if codes.dim() == 2 else codes
             if codes.dim() != 3 or 0 in codes.shape:
@@ -321,7 +321,7 @@ class XCodec(nn.Module):
         return self.acoustic_decoder(_pointwise(self.to_acoustic, quantized))
 
     def reconstruct_semantics(self, quantized: Tensor) -> Tensor:
-        """Quantised latents [B, D, F] -> the teacher's features [B, D, F], as far as the codes tell them."""
+        """Quantised latents [B, D, F] -> the teacher's features [B, D, F], as predicted from the codes."""
         return self.semantic_decoder(_pointwise(self.to_semantic, quantized))
 
     def pad_to_frames(self, wav: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Quantized:
 
 
 class Codebook(nn.Module):
-    """One table of vectors, followed by exponential moving averages."""
+    """A codebook whose entries are exponential moving averages."""
 
     def __init__(self, config: QuantizerConfig, width: int, seed: int) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ def context_frames(stack: nn.Module, samples_in: int = 1, samples_out: int = 1) 
     which they are applied. A branch beside others that are longer (a skip connection) changes nothing.
 
     Args:
-        stack: convolutions, transposed ones too, and layers that look at one position only.
+        stack: convolutions, transposed ones too, and pointwise layers.
         samples_in: positions per frame of what goes in, such as the hop for a waveform.
         samples_out: positions per frame of what comes out.
 

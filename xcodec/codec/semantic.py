@@ -208,7 +208,7 @@ class SemanticEncoder(nn.Module):
 
 
 class SemanticDecoder(nn.Module):
-    """Quantised features [B, width, F] -> the teacher's features [B, D, F], as well as they can be told."""
+    """Quantised features [B, width, F] -> the teacher's features [B, D, F], as predicted from the codes."""
 
     def __init__(self, width: int, teacher_width: int, blocks: int) -> None:
         super().__init__()

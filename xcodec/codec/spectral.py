@@ -1,20 +1,20 @@
-"""Acoustic halves that run at frame rate: ConvNeXt blocks between a spectrogram and the codes, and phases made anew.
+"""Acoustic encoder and decoder at frame rate: ConvNeXt blocks between spectrogram and codes; phases are not coded.
 
 DAC works at sample rate, where most of its time goes. Here everything learnt happens once per frame, as in Vocos
-(arXiv 2306.00814), which makes the halves tens of times cheaper on a CPU. What is coded are the magnitudes of a
-short-time Fourier transform alone: neither the ear nor a language model asks for phases, and bits spent on them are
-bits lost. The decoder predicts magnitudes, and makes phases that suit them: those of a pulse train where there is a
-voice (voice.py), and elsewhere those that overlapping windows agree on (spectrogram.py).
+(arXiv 2306.00814), which makes both tens of times cheaper on a CPU. Only the magnitudes of a short-time
+Fourier transform are coded: phases matter little to perception and to a language model, and would cost bits. The
+decoder predicts magnitudes, and reconstructs the phases: those of a pulse train in voiced windows (pulse_train.py),
+elsewhere by Griffin-Lim (spectrogram.py); or a neural vocoder predicts them (vocoder.py).
 
-Both halves begin as a working codec: the encoder as a mel filter bank, the decoder as the interpolation from mel bands
-back to bins; their learnt part adds to that and starts at zero. With codebooks placed by k-means it is intelligible
+At initialisation they are a working codec: the encoder a mel filter bank, the decoder the interpolation from mel bands
+back to bins; the backbones add to that and start at zero. With codebooks initialised by k-means it is intelligible
 before the first training step (docs/xcodec-mini.md has the measure), and training goes on from there.
 
 One frame of codes stands for two frames of the spectrogram. With a hop of 320:
 
     samples          0         320         640         960
     codes            ├────0─────┼────1──────┼────2──────┤
-    spectrogram      ├─0──┼─1───┼─2───┼─3───┼─4───┼─5───┤   each the middle 160 of the 640 samples it sees
+    spectrogram      ├─0──┼─1───┼─2───┼─3───┼─4───┼─5───┤   each the middle 160 of the window of 640
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from torch import Tensor, nn
 
 from xcodec.codec.config import SpectralConfig
 from xcodec.codec.convnext import Backbone
-from xcodec.codec.quick_phases import QuickSpectrogram
+from xcodec.codec.griffin_lim import InferenceSpectrogram
+from xcodec.codec.pulse_train import PulseTrain
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
 from xcodec.codec.vocoder import Vocoder
-from xcodec.codec.voice import Voice
 from xcodec.utils.spectra import mel_filters
 
 
 def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
-    """Triangular filters [bins, bands] on Slaney's mel scale, 0 Hz to half the sample rate; each band is a mean.
+    """Triangular filters [bins, bands] on Slaney's mel scale, 0 Hz to the Nyquist frequency; each sums to 1.
 
     Where bands are narrower than bins, some hold none, and stay empty.
     """
@@ -42,12 +42,12 @@ def mel_bands(bands: int, bins: int, sample_rate: int) -> Tensor:
 
 
 def _interpolation(filters: Tensor) -> Tensor:
-    """From bands back to bins, [bins, bands]: each bin is the mean of the bands that hear it, by how well they do."""
+    """From bands back to bins, [bins, bands]: each bin is the mean of the bands that cover it, weighted by response."""
     shares = filters / filters.amax(0).clamp(min=TINY)
-    heard = shares.sum(1) > 0
-    # Bins that no band hears, those at 0 Hz and half the rate, take after the nearest bin that one does.
+    covered = shares.sum(1) > 0
+    # Bins that no band covers, those at 0 Hz and the Nyquist frequency, take the weights of the nearest covered bin.
     bins = torch.arange(len(filters), dtype=torch.float32)
-    nearest = heard.nonzero().squeeze(1)[(bins[:, None] - bins[heard]).abs().argmin(1)]
+    nearest = covered.nonzero().squeeze(1)[(bins[:, None] - bins[covered]).abs().argmin(1)]
     return shares[nearest] / shares[nearest].sum(1, keepdim=True)
 
 
@@ -91,7 +91,7 @@ class SpectralDecoder(nn.Module):
         super().__init__()
         self.per_frame = config.spectra_per_frame
         self.iterations = config.phase_iterations
-        self.spectrogram = QuickSpectrogram(hop_length // self.per_frame)
+        self.spectrogram = InferenceSpectrogram(hop_length // self.per_frame)
         bands, bins = config.mel_bands, self.spectrogram.bins
         self.skip = nn.Linear(config.width, self.per_frame * bins, bias=False)
         with torch.no_grad():
@@ -106,10 +106,10 @@ class SpectralDecoder(nn.Module):
             self.per_frame * bins,
             config.decoder_lookahead,
         )
-        # A hop of audio is made of windows up to two hops away, and each round of the search looks as far as windows
-        # overlap: three.
+        # A hop of audio is made of windows up to two hops away; each Griffin-Lim iteration widens the receptive field
+        # by as many as windows overlap: three.
         spectra = OVERLAP // 2 + self.iterations * (OVERLAP - 1)
-        self.voice: Voice | None = None
+        self.pulse_train: PulseTrain | None = None
         self.vocoder: Vocoder | None = None
         self.align_frames = 1
         """Where audio is decoded in pieces, each must begin with a multiple of so many frames to sound as the whole."""
@@ -119,33 +119,33 @@ class SpectralDecoder(nn.Module):
             spectra = self.vocoder.context_windows
             self.align_frames = self.vocoder.align_windows // self.per_frame
         elif config.pulses:
-            self.voice = Voice(sample_rate, self.spectrogram.hop, self.spectrogram.size)
-            spectra += OVERLAP - 1 + OVERLAP // 2 + self.voice.context
-            self.align_frames = self.voice.block // self.per_frame
+            self.pulse_train = PulseTrain(sample_rate, self.spectrogram.hop, self.spectrogram.size)
+            spectra += OVERLAP - 1 + OVERLAP // 2 + self.pulse_train.context
+            self.align_frames = self.pulse_train.block // self.per_frame
         self.context_frames = context_frames(self.backbone) + -(-spectra // self.per_frame)
         """Frames of features on either side of a frame that its audio depends on."""
         self.lookahead_frames = self.context_frames
-        """Those after it: fewer, where blocks look ahead less than back and a vocoder finds the phases."""
+        """Those after it: fewer, where the blocks' look-ahead is limited and a vocoder predicts the phases."""
         if self.vocoder is not None:
             self.lookahead_frames = self.backbone.lookahead + -(-self.vocoder.lookahead_windows // self.per_frame)
 
     def spectra(self, features: Tensor) -> Tensor:
-        """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins]: all that is learnt."""
+        """[B, D, F] -> compressed magnitudes [B, F × spectra_per_frame, bins], what the decoder learns."""
         frames = features.transpose(1, 2)  # (B, D, F) -> (B, F, D)
         spectra = self.skip(frames) + self.backbone(frames)
         return spectra.reshape(features.shape[0], -1, self.spectrogram.bins)
 
     def to_audio(self, spectra: Tensor) -> Tensor:
         """Compressed magnitudes -> [B, 1, F × hop]."""
-        # At least float32, also under mixed precision: transforms know nothing shorter, and phases want all of it.
+        # At least float32, also under mixed precision: FFTs support nothing shorter, and phases need its precision.
         if self.vocoder is not None:
             return self.vocoder.to_audio(self.vocoder(spectra if spectra.dtype == torch.float64 else spectra.float()))
         magnitudes = self.spectrogram.expand(spectra if spectra.dtype == torch.float64 else spectra.float())
-        if self.voice is None:
+        if self.pulse_train is None:
             return self.spectrogram.synthesise(magnitudes, self.iterations)
         with torch.no_grad():
-            pulses, voiced = self.voice(magnitudes)
-        return self.spectrogram.synthesise(magnitudes, self.iterations, pulses, voiced, self.voice.settled)
+            pulses, voiced = self.pulse_train(magnitudes)
+        return self.spectrogram.synthesise(magnitudes, self.iterations, pulses, voiced, self.pulse_train.refined_bins)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, F] -> [B, 1, F × hop]."""

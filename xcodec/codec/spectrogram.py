@@ -1,9 +1,8 @@
-"""Short-time spectra whose magnitudes are coded and whose phases are made anew.
+"""Short-time spectra whose magnitudes are coded and whose phases are reconstructed.
 
-Where nothing better is known, phases that fit the magnitudes are searched for by the fast Griffin-Lim algorithm
-(Perraudin, Balazs and Søndergaard, WASPAA 2013): windows overlap fourfold, so magnitudes leave the phases little
-choice. But decoded magnitudes are only nearly those of a sound, and then the phases found are a little metallic.
-voice.py knows better ones for voices.
+Phase retrieval is by the fast Griffin-Lim algorithm (Perraudin, Balazs and Søndergaard, WASPAA 2013): windows overlap
+fourfold, so magnitudes nearly determine the phases. But decoded magnitudes are only approximately those of a waveform,
+and then the result sounds a little metallic. Voiced windows get better phases from pulse_train.py.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ OVERLAP = 4
 GAIN = 10.0
 """Brings compressed magnitudes of speech to a spread of about 0.6."""
 MOMENTUM = 0.99
-"""Of the search for phases, over 1 + momentum: the best of those its authors tried."""
+"""Of fast Griffin-Lim, over 1 + momentum: the best of those its authors tried."""
 SOFTNESS = 1e-3
-"""Of a target magnitude: a coefficient weaker than that has no phase to speak of, and is not blown up to full size. It
-keeps the search from magnifying rounding."""
+"""Of a target magnitude: the phase of a coefficient weaker than that is ill-defined, so it is not scaled to full size,
+which would amplify rounding errors."""
 TINY = 1e-9
 
 
@@ -30,7 +29,7 @@ class Spectrogram(nn.Module):
     """Waveform to compressed magnitudes, and the way back.
 
     Compression is the cube root, about how loudness grows with pressure. The root of small magnitudes is not the
-    logarithm: it tends to zero, so that what is too quiet to be heard does not count.
+    logarithm: it tends to zero, so that inaudible bins do not count.
     """
 
     def __init__(self, hop: int) -> None:
@@ -56,28 +55,28 @@ class Spectrogram(nn.Module):
         self,
         magnitudes: Tensor,
         iterations: int,
-        model: Tensor | None = None,
-        held: Tensor | None = None,
-        settled: int = 0,
+        pulses: Tensor | None = None,
+        voiced: Tensor | None = None,
+        refined_bins: int = 0,
     ) -> Tensor:
-        """Plain magnitudes [B, N, bins] -> [B, 1, N × hop], with phases that were searched for.
+        """Plain magnitudes [B, N, bins] -> [B, 1, N × hop], with reconstructed phases.
 
-        The search begins with every window's sound in its middle, so it depends on what it is given alone.
+        The initial phases centre every window's energy, so the result is deterministic.
 
         Args:
             magnitudes: of every window.
-            iterations: rounds of the search.
-            model: a waveform [B, 1, N × hop] whose phases some windows take over, and keep.
-            held: bool [B, N], which.
-            settled: the lowest bins of these, which in the end give in to what overlapping windows agree on.
+            iterations: of Griffin-Lim.
+            pulses: a pulse train [B, 1, N × hop], whose phases the voiced windows keep.
+            voiced: bool [B, N], which windows are.
+            refined_bins: the lowest bins of voiced windows, whose phases one last iteration refines.
         """
         phases = torch.ones_like(magnitudes)
         phases[..., 1::2] = -1
         kept: Tensor | float = 0.0
         sought = magnitudes
-        if model is not None and held is not None:
-            sought = magnitudes.masked_fill(held[..., None], 0)
-            kept = self._with_phases_of(self.transform(model.squeeze(1)), magnitudes - sought)
+        if pulses is not None and voiced is not None:
+            sought = magnitudes.masked_fill(voiced[..., None], 0)
+            kept = self._with_phases_of(self.transform(pulses.squeeze(1)), magnitudes - sought)
         spectrum = torch.complex(sought * phases, torch.zeros_like(magnitudes)) + kept
         before: Tensor | None = None
         for _ in range(iterations):
@@ -85,10 +84,10 @@ class Spectrogram(nn.Module):
             direction = consistent if before is None else consistent - MOMENTUM / (1 + MOMENTUM) * before
             spectrum = self._with_phases_of(direction, sought) + kept
             before = consistent
-        if held is not None and settled:
-            low = torch.arange(self.bins, device=magnitudes.device) < settled
+        if voiced is not None and refined_bins:
+            low = torch.arange(self.bins, device=magnitudes.device) < refined_bins
             agreed = self._with_phases_of(self.transform(self.invert(spectrum)), magnitudes)
-            spectrum = spectrum + (agreed - spectrum) * (held[..., None] & low).to(magnitudes.dtype)
+            spectrum = spectrum + (agreed - spectrum) * (voiced[..., None] & low).to(magnitudes.dtype)
         return self.invert(spectrum)[:, None]
 
     @staticmethod

@@ -1,8 +1,8 @@
 """Neural vocoder: complex spectra from magnitudes. A network corrects the phases of a pulse-and-noise excitation.
 
-In voiced speech the phases of a pulse train at the pitch are nearly right (voice.py says why); what they lack are those
-of the vocal tract, and of a pitch that moves. In unvoiced sound those of noise will do. So the network receives the
-magnitudes and the excitation's phases, and predicts a phase correction and a log gain for each bin. Both start at
+In voiced speech the phases of a pulse train at the pitch are nearly right (see pulse_train.py); what they lack are
+those of the vocal tract, and of a pitch that moves. In unvoiced windows random phases suffice. So the network receives
+the magnitudes and the excitation's phases, and predicts a phase correction and a log gain for each bin. Both start at
 zero, which is a working vocoder already. (FreeV, arXiv 2406.08196, starts from the amplitudes that a mel spectrogram
 implies; APNet, arXiv 2211.15974, predicts phases without an excitation.)
 
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from xcodec.codec.config import VocoderConfig
 from xcodec.codec.convnext import Backbone
+from xcodec.codec.pulse_train import SMOOTHED, SURELY_VOICED, VOICED, PulseTrain
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
-from xcodec.codec.voice import SMOOTHED, SURELY_VOICED, VOICED, Voice
 
 LOW_HERTZ = 2000.0
 """Bins below it are inputs one by one, beside the mel bands: they resolve harmonics, and so the exact pitch."""
@@ -62,11 +62,11 @@ class Vocoder(nn.Module):
         self.excitation_bins = min(bins, round(EXCITATION_HERTZ / hertz))
         self.bands: Tensor
         self.register_buffer("bands", bands, persistent=False)
-        self.voice = Voice(rate, spectrogram.hop, spectrogram.size)
+        self.pulse_train = PulseTrain(rate, spectrogram.hop, spectrogram.size)
         self.noise: Tensor
         generator = torch.Generator().manual_seed(NOISE_SEED)
         # As long as a block of pulses, so that audio decoded in pieces that begin with a block has the same.
-        block = self.voice.block * spectrogram.hop
+        block = self.pulse_train.block * spectrogram.hop
         self.register_buffer("noise", torch.randn(block, generator=generator), persistent=False)
         self.fade = round(FADE_SECONDS * rate)
         rising = torch.arange(1, self.fade + 1) / (self.fade + 1)
@@ -91,9 +91,9 @@ class Vocoder(nn.Module):
         self.align_windows = per_frame
         """Where audio is made in pieces, each must begin with a multiple of so many windows."""
         if config.excitation:
-            reach += OVERLAP - 1 + SMOOTHED + self.voice.neighbourhood + self.voice.block
+            reach += OVERLAP - 1 + SMOOTHED + self.pulse_train.neighbourhood + self.pulse_train.block
             ahead += OVERLAP - 1 + SMOOTHED + VOICING_LOOKAHEAD + 1
-            self.align_windows = self.voice.block
+            self.align_windows = self.pulse_train.block
         self.context_windows = reach
         """Windows before one that its audio depends on; after it, no more than ``lookahead_windows``."""
         self.lookahead_windows = ahead
@@ -122,7 +122,7 @@ class Vocoder(nn.Module):
             ones = torch.ones_like(compressed)
             ones[..., 1::2] = -1  # an impulse in the middle of each window
             return Spectra(ones, torch.zeros_like(ones))
-        period, strength = self.voice.periods(self.spectrogram.expand(compressed))
+        period, strength = self.pulse_train.periods(self.spectrogram.expand(compressed))
         period, voiced = (self._per_sample(each) for each in (period, self._voiced(strength).to(compressed.dtype)))
         noise = self.noise[torch.arange(period.shape[1], device=self.noise.device) % len(self.noise)]
         # A pulse of height √period has the power of noise of variance one.
@@ -137,7 +137,7 @@ class Vocoder(nn.Module):
 
     def _voiced(self, strength: Tensor) -> Tensor:
         """Correlations at the period [B, N] -> the voicing decision, bool [B, N], with little lookahead."""
-        before = self.voice.neighbourhood
+        before = self.pulse_train.neighbourhood
         padded = F.pad(strength[:, None, None], (before, VOICING_LOOKAHEAD))
         near = F.max_pool2d(padded, (1, before + 1 + VOICING_LOOKAHEAD), 1).squeeze(1).squeeze(1)
         return (strength > VOICED) & (near > SURELY_VOICED)
@@ -149,7 +149,7 @@ class Vocoder(nn.Module):
         every block, and blocks cross-fade, which needs no lookahead.
         """
         samples, fade = step.shape[1], self.fade
-        block = self.voice.block * self.spectrogram.hop
+        block = self.pulse_train.block * self.spectrogram.hop
         padded = torch.cat([step, step[:, -1:].expand(-1, -samples % block + fade)], 1)
         blocks = padded.unfold(1, block + fade, block)  # [B, blocks, block + fade]
         position = blocks.cumsum(2)

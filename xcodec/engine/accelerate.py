@@ -1,4 +1,4 @@
-"""An XCodec on faster networks: ``exact`` keeps float32's precision, ``fast`` takes what the processor is good at.
+"""An XCodec on faster networks: ``exact`` keeps float32's precision, ``fast`` uses lower precision where it is faster.
 
 Both leave the model as it is, and make a network beside it, some parts of which compute the same in another way. What
 is to gain without losing a digit: weight norms multiplied out once, and on a CPU our own kernels for DAC, since
@@ -22,7 +22,7 @@ from xcodec.codec.semantic import Teacher
 from xcodec.engine import ops
 from xcodec.engine.autotune import Abilities, abilities
 from xcodec.engine.dac import KernelDac
-from xcodec.engine.semantic import KernelCodebook, KernelSemanticEncoder, put_on_kernels
+from xcodec.engine.semantic import KernelCodebook, KernelSemanticEncoder, replace_layers
 
 _TOLERATED = 0.01
 """Of a signal's energy, as the error of less precision: 20 dB. Rounding to bfloat16 makes an error of some 40 dB."""
@@ -43,7 +43,7 @@ def fast(model: XCodec, able: Abilities | None = None) -> XCodec:
 
     Args:
         model: is left as it is.
-        able: what to make use of; by default, what its device turns out to be good at.
+        able: what to use; by default, as measured on its device.
     """
     network = _beside(model)
     if model.prior.weight.dtype is not torch.float32:
@@ -136,7 +136,7 @@ def _fast_dac(network: DacEncoder | DacDecoder, able: Abilities) -> nn.Module:
 
 def _speed_up_teacher(teacher: Teacher, able: Abilities) -> None:
     if able.kernels:
-        put_on_kernels(teacher)
+        replace_layers(teacher)
     elif able.dtype is not torch.float32:
         half = Autocast(teacher.network, able.dtype)
         if _is_near(teacher.network, half, _noise(1, 8_000, like=teacher)):

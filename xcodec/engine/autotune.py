@@ -1,4 +1,4 @@
-"""What a processor is good at, found by trying: a flag in its description says that it can, not that it is faster."""
+"""The fastest arithmetic of a processor, by measurement: a CPU flag says what is supported, not what is faster."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from functools import cache
 
 import torch
 
-from xcodec.codec.inputs import neutral
+from xcodec.codec.inputs import full_precision
 from xcodec.engine import ops
 
 _WORTHWHILE = 1.3
-"""How many times as fast less precision must be."""
+"""Minimum speed-up for which lower precision is used."""
 _TURNS = 10
-"""Of each way: with four, a trial was seen to take the slower."""
+"""Timings of each way: with four, the slower one was sometimes chosen."""
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """How a device computes fastest."""
+    """What makes computation on a device faster."""
 
     dtype: torch.dtype = torch.float32
     """float32, or a half precision that is clearly faster."""
@@ -33,7 +33,7 @@ def abilities(device: torch.device) -> Abilities:
     """Those of a device; measured once, in a fraction of a second."""
     if device.type != "cpu":
         return Abilities(torch.float16)
-    with neutral(device), torch.no_grad():
+    with full_precision(device), torch.no_grad():
         fastest = _fastest(_ways_to_convolve())
     return {
         "kernels": Abilities(kernels=True),
@@ -60,8 +60,8 @@ def _ways_to_convolve() -> dict[str, Callable[[], object]]:
         ahead = torch.randn(ops.AHEAD + 2_000 + ops.BEHIND, 128, generator=generator)[ops.AHEAD - 3 :]
         packed, snake, out = ops.winograd_weight(weight), ops.SnakeParameters.of(alpha), torch.empty(2_000, 128)
         ways["kernels"] = lambda: ops.winograd_conv(ahead, 2_000, 1, packed, bias, out, snake)
-    halves = [each.bfloat16() for each in (x, weight, bias, alpha)]
-    ways["bfloat16"] = lambda: convolve(*halves)
+    in_bfloat16 = [each.bfloat16() for each in (x, weight, bias, alpha)]
+    ways["bfloat16"] = lambda: convolve(*in_bfloat16)
     return ways
 
 

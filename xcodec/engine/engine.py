@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xcodec.codec.checkpoint import Fingerprint
 from xcodec.codec.config import XCodecConfig
-from xcodec.codec.inputs import neutral
+from xcodec.codec.inputs import full_precision
 from xcodec.codec.model import Latents, XCodec
 from xcodec.engine.accelerate import exact, fast
 
@@ -69,7 +69,7 @@ class Codec:
         self._accelerate()
 
     def _accelerate(self) -> None:
-        with neutral(self.model.device), torch.no_grad():
+        with full_precision(self.model.device), torch.no_grad():
             self._network = ENGINES[self.engine](self.model)
             self._fingerprint: Fingerprint | None = None
             self._versions, self._samples = _versions(self.model), _samples(self.model)
@@ -100,7 +100,7 @@ class Codec:
 
     def latents(self, wav: Tensor) -> Latents:
         """The quantiser's input, of whole frames [B, 1, F × hop_length]; see :meth:`XCodec.latents`."""
-        with neutral(self.device), torch.no_grad():
+        with full_precision(self.device), torch.no_grad():
             return self.network.latents(wav)
 
     @property

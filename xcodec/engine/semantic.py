@@ -25,7 +25,7 @@ from xcodec.engine.ops import (
 )
 
 
-def put_on_kernels(teacher: Teacher) -> None:
+def replace_layers(teacher: Teacher) -> None:
     """Replace those layers of a teacher, on a CPU and in float32, that the kernels can compute."""
     for path, parent in list(teacher.network.named_modules()):
         for name, layer in parent.named_children():

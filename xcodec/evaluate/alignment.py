@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xcodec.evaluate.metrics.base import RATE, Signal, missing
+from xcodec.evaluate.metrics.base import RATE, Signal, missing_backend
 
 SILENCES = frozenset({"SIL", "+NSN+", "+SPN+", "NSN", "SPN", "<sil>"})
 
@@ -47,7 +47,7 @@ class Aligner:
         try:
             import pocketsphinx
         except ImportError:
-            raise missing("pocketsphinx", "pip install 'xcodec[evaluate]'") from None
+            raise missing_backend("pocketsphinx", "pip install 'xcodec[evaluate]'") from None
         self._decoder: Any = pocketsphinx.Decoder(samprate=RATE, bestpath=False, loglevel="FATAL")
 
     def __call__(self, signal: Signal, text: str) -> list[Phone]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from xcodec.evaluate.metrics.base import RATE, Measure, MetricError, Signal, check_audible, missing, package
+from xcodec.evaluate.metrics.base import (
+    RATE,
+    Measure,
+    MetricError,
+    Signal,
+    check_audible,
+    missing_backend,
+    package_version,
+)
 
 MEASURES = (
     Measure("wer", "%", "lower", "WER"),
@@ -42,7 +50,7 @@ class Recogniser:
         try:
             from faster_whisper import WhisperModel
         except ImportError:
-            raise missing("faster-whisper", "pip install 'xcodec[evaluate]'") from None
+            raise missing_backend("faster-whisper", "pip install 'xcodec[evaluate]'") from None
         try:
             self._model: Any = WhisperModel(model, device="cpu", compute_type="int8", cpu_threads=1)
         except (OSError, RuntimeError, ValueError) as error:
@@ -50,7 +58,7 @@ class Recogniser:
                 f"no Whisper model {model!r}: {str(error).splitlines()[0]}; "
                 "name a CTranslate2 folder, or fetch one with a network: hf download Systran/faster-whisper-base"
             ) from error
-        self.backend = f"Whisper {model.rstrip('/').rsplit('/', 1)[-1]}, {package('faster-whisper')}"
+        self.backend = f"Whisper {model.rstrip('/').rsplit('/', 1)[-1]}, {package_version('faster-whisper')}"
 
     def transcribe(self, signal: Signal, language: str | None = None) -> str:
         """The text of audio `[T]` at 16 kHz.

@@ -93,7 +93,7 @@ class Tokenizer:
         decoded = self.tokenizer.decode(torch.from_numpy(codes)[None])[0, 0].cpu().numpy()
         end = time.perf_counter()
         bits = codes.size * (self.tokenizer.codebook_size - 1).bit_length()
-        return Coded(of_length(decoded, len(wav)), bits, codes, middle - start, end - middle)
+        return Coded(fix_length(decoded, len(wav)), bits, codes, middle - start, end - middle)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Original:
         return Coded(wav, None, None, 0.0, 0.0)
 
 
-def of_length(audio: Any, samples: int) -> Audio:
+def fix_length(audio: Any, samples: int) -> Audio:
     """Cut off the end, or fill it up with zeros: codecs give whole frames, and some a little less than they got."""
     audio = np.asarray(audio, dtype=np.float32)[:samples]
     return np.pad(audio, (0, samples - len(audio)))
@@ -172,7 +172,7 @@ class Codec2:
         decoded = np.concatenate([decoder.decode(frame) for frame in frames]).astype(np.float32) / 32768
         end = time.perf_counter()
         sent = -(-len(wav) // size) * encoder.bits_per_frame()  # what the lag needs is not the clip's
-        return Coded(of_length(decoded[lag:], len(wav)), sent, None, middle - start, end - middle)
+        return Coded(fix_length(decoded[lag:], len(wav)), sent, None, middle - start, end - middle)
 
 
 # Opus (RFC 6716), the common anchor: libopus inside PyAV, which pip installs whole.
@@ -234,7 +234,7 @@ class Opus:
             # The container says what the encoder added in front, and FFmpeg leaves it out.
             blocks = [frame.to_ndarray().reshape(-1) for frame in source.decode(audio=0)]
         end = time.perf_counter()
-        return Coded(of_length(np.concatenate(blocks), len(wav)), bits, None, middle - start, end - middle)
+        return Coded(fix_length(np.concatenate(blocks), len(wav)), bits, None, middle - start, end - middle)
 
 
 # Codecs by name: `NAME`, `NAME@KBPS` or `NAME@all`.

@@ -291,17 +291,17 @@ class Stability:
     frames: int
 
 
-def changes(hop_length: int) -> dict[str, tuple[Callable[[Audio, int], Audio], int]]:
+def perturbations(hop_length: int) -> dict[str, tuple[Callable[[Audio, int], Audio], int]]:
     """By name: what is done to a clip (given its number, for the noise), and by how many frames codes move."""
     return {
         "one frame later": (lambda wav, _: np.pad(wav, (hop_length, 0)), 1),
         "half a frame later": (lambda wav, _: np.pad(wav, (hop_length // 2, 0)), 0),
         "6 dB quieter": (lambda wav, _: wav * np.float32(10 ** (-6 / 20)), 0),
-        "noise 30 dB below": (lambda wav, number: with_noise(wav, 30.0, number), 0),
+        "noise 30 dB below": (lambda wav, number: add_white_noise(wav, 30.0, number), 0),
     }
 
 
-def with_noise(wav: Audio, ratio: float, seed: int) -> Audio:
+def add_white_noise(wav: Audio, ratio: float, seed: int) -> Audio:
     """White noise that lies `ratio` dB below the clip."""
     level = np.sqrt(np.mean(np.square(wav, dtype=np.float64))) * 10 ** (-ratio / 20)
     return wav + (level * np.random.default_rng(seed).standard_normal(len(wav))).astype(np.float32)
@@ -317,7 +317,7 @@ def stability(encode: Encode, clips: Sequence[Audio], hop_length: int) -> dict[s
         raise ValueError("there are no clips to change")
     plain = [encode(clip) for clip in clips]
     result = {}
-    for name, (change, moved) in changes(hop_length).items():
+    for name, (change, moved) in perturbations(hop_length).items():
         changed = [encode(change(clip, number))[:, moved:] for number, clip in enumerate(clips)]
         result[name] = compare(plain, changed)
     return result

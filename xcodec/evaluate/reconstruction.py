@@ -22,11 +22,11 @@ import numpy as np
 from xcodec import audio
 from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
-from xcodec.evaluate.codecs import Audio, EvaluatedCodec, of_length, open_codecs
+from xcodec.evaluate.codecs import Audio, EvaluatedCodec, fix_length, open_codecs
 from xcodec.evaluate.journal import Journal
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, described, make
 from xcodec.utils.json_lines import Record
-from xcodec.utils.parallel import WorkerDiedError, run_tasks, side_by_side
+from xcodec.utils.parallel import WorkerDiedError, parallel_map, run_tasks
 
 WER = "wer"
 """Among the names of metrics, the one that needs a recogniser and transcripts."""
@@ -118,7 +118,7 @@ class Evaluator:
             (record,) = self.undefined(clip, [codec.label], f"{codec.label} failed: {described(error)}")
             return record
         decoded = audio.resample(coded.audio[np.newaxis], codec.sample_rate, RATE)[0]
-        decoded = of_length(decoded, len(original))  # two resamplings may round to one sample more or less
+        decoded = fix_length(decoded, len(original))  # two resamplings may round to one sample more or less
         found = Scores(undefined=dict(reference.undefined))
         for metric in self._metrics_for(clip):
             try:
@@ -244,7 +244,7 @@ def measure(spec: str, clips: Sequence[Clip]) -> dict[str, Cost]:
         By label: `encode_speed` and `decode_speed` in seconds of audio per second, `load_seconds`, and `peak_mb`, the
         most memory that the process held while it worked, of which `base_mb` is Python with torch alone.
     """
-    (costs,) = side_by_side(_measure, [(spec, list(clips))], jobs=2)  # one task, so one other process
+    (costs,) = parallel_map(_measure, [(spec, list(clips))], jobs=2)  # one task, so one other process
     return costs
 
 

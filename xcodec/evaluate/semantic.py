@@ -26,7 +26,7 @@ from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, Tokenizer, TransformersTokenizer, open_codecs
 from xcodec.evaluate.journal import Journal
-from xcodec.evaluate.metrics.base import RATE, package
+from xcodec.evaluate.metrics.base import RATE, package_version
 from xcodec.evaluate.probes import Budget, code_statistics, phone_measures, predictability, probe, stability
 from xcodec.utils.json_lines import Record, write_json
 
@@ -225,7 +225,7 @@ class _Alignments:
     def __init__(self, items: Path | None) -> None:
         self._items = read_items(items) if items else None
         self._aligner = None if items else Aligner()
-        self.backend = f"{items.name}" if items else package("pocketsphinx")
+        self.backend = f"{items.name}" if items else package_version("pocketsphinx")
 
     def cached(self, clip: Clip, journal: Journal) -> list[Phone]:
         """From the journal, or else aligned and written there; an `.item` file is quicker read again."""

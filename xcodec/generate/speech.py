@@ -36,7 +36,7 @@ from xcodec.lm.generation import (
 )
 from xcodec.lm.layout import context
 from xcodec.lm.model import AutoregressiveLM, NonAutoregressiveLM
-from xcodec.lm.text import paragraphs, read
+from xcodec.lm.text import paragraphs, text_to_symbols
 from xcodec.lm.text_encoder import AlignedText, round_durations
 
 SHORTEST_PROMPT, LONGEST_PROMPT = 0.5, 30.0
@@ -51,7 +51,7 @@ SLOWEST, FASTEST = 2.0, 0.5
 
 @dataclass(frozen=True)
 class VoicePrompt:
-    """A recording in whose voice to speak."""
+    """A speaker prompt: a recording of the voice to imitate, as codes."""
 
     codes: Tensor
     """int64 [K, F], all codebooks."""
@@ -62,7 +62,7 @@ class VoicePrompt:
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """How to speak."""
+    """Sampling and durations of speech."""
 
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
     nar_sampling: Sampling | None = None
@@ -185,7 +185,7 @@ class TextToSpeech:
             TextError: the transcript cannot be read.
         """
         if text is not None:
-            read(text, self.text)
+            text_to_symbols(text, self.text)
         codebooks = self.ar.config.codec.codebooks
         codes = encode_prompt(Path(path), self.codec, codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
         if text is None:
@@ -206,7 +206,7 @@ class TextToSpeech:
             spoken += [(sentence, SENTENCE_PAUSE) for sentence in paragraph[:-1]]
             spoken.append((paragraph[-1], PARAGRAPH_PAUSE))
         for sentence, _ in spoken:  # what cannot be read is known before anything is spoken
-            read(sentence, self.text)
+            text_to_symbols(sentence, self.text)
         for number, (sentence, pause) in enumerate(spoken):
             seed = (options.seed + number) % LARGEST_SEED
             if self._by_frame(options):
@@ -270,7 +270,7 @@ class TextToSpeech:
         symbols = self._read(sentence, prompt) if aligned is None else None
         speaker, prefix = _speaker_and_prefix(prompt, model.config.codebooks)
         if aligned is None:
-            limits = length_limits(expected_frames(read(sentence, self.text), model.config))
+            limits = length_limits(expected_frames(text_to_symbols(sentence, self.text), model.config))
         else:
             frames = max(1, aligned.frames - prefix.shape[1])
             limits = Limits(frames, frames)
@@ -288,7 +288,7 @@ class TextToSpeech:
 
     def _read(self, sentence: str, prompt: VoicePrompt | None) -> list[int]:
         before = "" if prompt is None or prompt.text is None else prompt.text
-        return read(f"{before} {sentence}", self.text)
+        return text_to_symbols(f"{before} {sentence}", self.text)
 
     def _silence(self, seconds: float) -> Tensor:
         """Codes int64 [K, F]."""

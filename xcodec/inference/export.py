@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from xcodec.codec.config import DacConfig
+from xcodec.codec.griffin_lim import InferenceSpectrogram
 from xcodec.codec.model import XCodec
-from xcodec.codec.quick_phases import QuickSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
-from xcodec.utils.files import whole_folder
+from xcodec.utils.files import atomic_folder
 
 Format = Literal["onnx", "openvino"]
 META = "meta.json"
@@ -114,7 +114,7 @@ def export(model: XCodec, folder: str | os.PathLike[str], file_format: Format = 
         inputs["features"] = torch.randn(2, codec.teacher.width, 50)
     graphs["encoder"] = EncoderGraph(codec), inputs, "codes"
     graphs["decoder"] = DecoderGraph(codec), {"codes": codes}, "audio"
-    with whole_folder(Path(folder), EXPORTED) as fresh:
+    with atomic_folder(Path(folder), EXPORTED) as fresh:
         for name, (graph, given, output) in graphs.items():
             _to_onnx(graph.eval(), given, output, hop, fresh / f"{name}.onnx")
         if file_format == "openvino":
@@ -124,11 +124,11 @@ def export(model: XCodec, folder: str | os.PathLike[str], file_format: Format = 
 
 
 def traceable(model: XCodec) -> XCodec:
-    """A copy on the CPU, whose search for phases is the one that graphs can hold."""
+    """A copy on the CPU, with the phase retrieval that can be traced."""
     copied = copy.deepcopy(model).cpu().eval()
     for module in copied.modules():
         for name, part in module.named_children():
-            if isinstance(part, QuickSpectrogram):
+            if isinstance(part, InferenceSpectrogram):
                 setattr(module, name, Spectrogram(part.hop))
     return copied
 

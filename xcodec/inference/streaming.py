@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcodec.codec.inputs import as_audio, as_codes, check_samples, neutral
+from xcodec.codec.inputs import as_audio, as_codes, check_samples, full_precision
 from xcodec.codec.model import XCodec
 from xcodec.codec.semantic import Teacher
 from xcodec.engine.engine import Codec
@@ -74,14 +74,14 @@ class StreamingDecoder:
         codes = codes[None] if codes.dim() == 2 else codes
         if codes.dim() != 3 or codes.shape[0] != 1:
             raise ValueError(f"a stream takes integer codes [1, K, f] or [K, f]; got {list(codes.shape)}")
-        with neutral(self._network.device):
+        with full_precision(self._network.device):
             return self._joined(self._decoder.push(codes))
 
     def finish(self) -> Tensor:
         """The rest of the audio, [1, 1, t]; the stream is over."""
         _check_open(self._finished)
         self._finished = True
-        with neutral(self._network.device):
+        with full_precision(self._network.device):
             return self._joined(self._decoder.finish())
 
     def _joined(self, chunks: list[Tensor]) -> Tensor:
@@ -156,7 +156,7 @@ class StreamingEncoder:
             raise ValueError(f"a stream takes floating-point audio [t] or [1, 1, t]; got {list(wav.shape)}")
         check_samples(wav, "the stream")
         self.samples += wav.shape[2]
-        with neutral(self._network.device), torch.no_grad():
+        with full_precision(self._network.device), torch.no_grad():
             self._waiting[0] += self._acoustic.push(wav)
             if self._teacher is not None:
                 for features in self._teacher.push(wav):
@@ -170,7 +170,7 @@ class StreamingEncoder:
         codes = [self.encode(self._network.prior.weight.new_zeros(missing))] if missing else []
         self.samples -= missing
         self._finished = True
-        with neutral(self._network.device), torch.no_grad():
+        with full_precision(self._network.device), torch.no_grad():
             self._waiting[0] += self._acoustic.finish()
             if self._teacher is not None:
                 for features in self._teacher.finish():

@@ -14,7 +14,7 @@ from xcodec.lm.model import AutoregressiveLM, CodeLM, NonAutoregressiveLM, build
 from xcodec.lm.transformer import NORM_EPS, ROPE_THETA
 from xcodec.utils.checkpoint_io import CHECKPOINT, CONFIG, CheckpointError, read_json, read_tensors, write_checkpoint
 from xcodec.utils.config import ConfigError
-from xcodec.utils.files import whole_folder
+from xcodec.utils.files import atomic_folder
 
 FORMAT = "xcodec-lm"
 VERSION = 1
@@ -47,7 +47,7 @@ def save(model: CodeLM, folder: str | Path, dtype: torch.dtype | None = None) ->
         OSError: the files cannot be written.
     """
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
-    with whole_folder(Path(folder), CHECKPOINT) as fresh:
+    with atomic_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, {"format": FORMAT, "format_version": VERSION, **model.config.to_dict()}, tensors)
 
 

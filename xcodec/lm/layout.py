@@ -331,7 +331,3 @@ def _in_first(ids: Tensor, pattern: Pattern) -> Tensor:
     grid = ids.new_full((pattern.width, len(ids)), PAD)
     grid[0] = ids
     return grid
-
-
-def _pad(x: Tensor, length: int, value: int) -> Tensor:
-    return torch.nn.functional.pad(x, (0, length - x.shape[1]), value=value)

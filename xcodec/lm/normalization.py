@@ -321,7 +321,6 @@ _ABBREVIATIONS = {
     "max": "maximum", "cf": "compare", "Mon": "Monday", "Tue": "Tuesday", "Tues": "Tuesday", "Wed": "Wednesday",
     "Thu": "Thursday", "Thur": "Thursday", "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday",
 }  # fmt: skip
-_TITLES = "Dr|Mr|Mrs|Ms|Prof"
 _SHORT_MONTHS = {month[:3]: month for month in _MONTHS} | {"Sept": "September"}
 _BEFORE_NUMBERS = {
     "No": "Number", "no": "number", "Nos": "Numbers", "nos": "numbers", "Vol": "Volume", "vol": "volume", "p": "page",

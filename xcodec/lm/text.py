@@ -55,14 +55,14 @@ def is_mark(symbol: str) -> bool:
     return unicodedata.category(symbol) in ("Lm", "Mn", "Sk")
 
 
-def read(text: str, config: TextConfig) -> list[int]:
+def text_to_symbols(text: str, config: TextConfig) -> list[int]:
     """Text to indices of symbols.
 
     Raises:
         TextError: there is nothing to read in it, or something that cannot be read, or espeak-ng is missing.
 
     >>> config = TextConfig("characters")
-    >>> "".join(symbols_of(config)[index] for index in read("Hi,  all 3!", config))
+    >>> "".join(symbols_of(config)[index] for index in text_to_symbols("Hi,  all 3!", config))
     'hi, all three!'
     """
     normal = normalize(text, config.language)

@@ -72,7 +72,7 @@ class AlignedText:
         return AlignedText(torch.full_like(self.text, NOTHING), self.frame_positions, self.durations)
 
     def autoregressive_positions(self, before: int, positions: int, period: int) -> Tensor:
-        """For each position of an autoregressive model, the position in the text of what comes next: float [L].
+        """For each position of an autoregressive model, the position in the text of the next token: float [L].
 
         Args:
             before: positions up to and with AUDIO, of which only that predicts a frame.

@@ -22,7 +22,7 @@ from xcodec.utils.files import atomic_write
 
 
 def load_teacher(teacher: Teacher, where: str = "model.semantic.teacher.source") -> None:
-    """Give a teacher the weights that its config names; ``where`` in the run's config it does.
+    """Load a teacher's pre-trained weights from its config's source; ``where`` names that field in errors.
 
     Raises:
         ConfigError: there is no source, or what is there is not this network.

@@ -20,16 +20,15 @@ from xcodec.lm.generation import Limits, Request, Sampling, generate, generate_n
 from xcodec.lm.layout import IGNORED, context
 from xcodec.lm.model import AutoregressiveLM, CodeLM, NonAutoregressiveLM, build_model, is_aligned
 from xcodec.lm.text import CaptionEncoder
-from xcodec.train.lm_config import LMTrainConfig, facts_of
+from xcodec.train.lm_config import LMTrainConfig, codec_spec_of
 from xcodec.train.lm_data import Examples, LengthBuckets, LMBatch
 from xcodec.train.logging import Validation, sum_of_ranks
 from xcodec.train.loop import Trainer, WeightAverage
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
 
-# Audio examples of a language model in training: validation clips, and its continuations of their beginnings.
-
 CLIPS = 2
+"""Audio examples of a validation: clips, and the model's continuations of their beginnings."""
 
 
 def load_audio_examples(codec: str | None, examples: Examples, log: Callable[[str], None]) -> AudioExamples | None:
@@ -46,7 +45,7 @@ def load_audio_examples(codec: str | None, examples: Examples, log: Callable[[st
 
 
 class AudioExamples:
-    """Always the same clips."""
+    """Validation clips and the model's continuations of them, always of the same clips."""
 
     def __init__(self, codec: XCodec, examples: Examples) -> None:
         self.codec = codec
@@ -62,8 +61,8 @@ class AudioExamples:
 
     def _pair(self, model: CodeLM, index: int) -> tuple[Tensor, Tensor]:
         clip = self.examples.clips[index]
-        most = self.examples.most
-        codes = torch.from_numpy(clip.item.codes[: model.config.codebooks, :most].astype("int64"))
+        max_frames = self.examples.max_frames
+        codes = torch.from_numpy(clip.item.codes[: model.config.codebooks, :max_frames].astype("int64"))
         frames = codes.shape[1]
         begun = min(self.examples.prompt[0], frames // 2)
         if isinstance(model, NonAutoregressiveLM):
@@ -101,7 +100,7 @@ DURATION_WEIGHT = 0.1
 
 
 class Objective(nn.Module):
-    """A model and what it is to become good at: telling what comes next."""
+    """A language model and its training loss: next-token cross entropy, and durations if the text is aligned."""
 
     def __init__(self, model: CodeLM) -> None:
         super().__init__()
@@ -111,9 +110,9 @@ class Objective(nn.Module):
         """One pass.
 
         Returns:
-            ``loss``, the mean cross entropy of all tokens asked for, in nats, and, if it is a first stage that is told
-            its text frame by frame, a little of that of the durations of symbols; and ``counted`` [K, 3]: for each
-            codebook the summed cross entropy, how many tokens were rightly thought the likeliest, and of how many.
+            ``loss``, the mean cross entropy of all tokens asked for, in nats, and, for an
+            autoregressive model of aligned text, the weighted loss of its duration model; and ``counted`` [K, 3]: for
+            each codebook the summed cross entropy, the number of correct top-1 predictions, and that of tokens.
         """
         symbols = text_states = None
         if self.model.text_encoder is not None:
@@ -132,14 +131,14 @@ class Objective(nn.Module):
         return {"loss": loss, "counted": counted}
 
     def _duration_loss(self, model: AutoregressiveLM, symbols: Tensor, batch: LMBatch) -> Tensor:
-        """How badly it is told how long symbols last."""
+        """The loss of the duration model."""
         assert model.duration_model is not None
         assert batch.text is not None
         assert batch.durations is not None
         return model.duration_model.loss(symbols, batch.text, batch.durations)
 
     def _predictions(self, batch: LMBatch, text_states: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [n, V], what was right [n], and of which codebook it is [n] (negative for END)."""
+        """Logits [n, V], labels [n], and the codebook of each [n] (negative for END)."""
         model = self.model
         if isinstance(model, NonAutoregressiveLM):
             assert batch.level is not None
@@ -191,7 +190,7 @@ class LMTrainer(Trainer[LMBatch]):
         if not data.table:
             raise ConfigError("data.table is empty: name the folder that xcodec tokenize made")
         table = read_table(data.table, domains=config.domains, sources=data.sources, codebooks=config.codebooks_read)
-        facts = facts_of(table.info)
+        facts = codec_spec_of(table.info)
         model_config = config.language_model(facts)
         captions = None
         if model_config.captions is not None:
@@ -202,7 +201,7 @@ class LMTrainer(Trainer[LMBatch]):
                 )
         of_split = {name: [item for item in table.items if item.split == name] for name in ("train", "valid")}
         self.examples = Examples(of_split["train"], model_config, data, captions)
-        model_config = self.examples.measure()
+        model_config = self.examples.with_durations()
         self.validation = Examples(of_split["valid"], model_config, data, captions) if of_split["valid"] else None
         self.buckets = LengthBuckets(self.examples.lengths, data.batch_positions, config.seed)
         torch.manual_seed(config.seed)
@@ -215,7 +214,7 @@ class LMTrainer(Trainer[LMBatch]):
         self.audio_examples: AudioExamples | None = None
 
     def _align(self, model: CodeLM) -> None:
-        """Find out what each frame says, and let a model that continues recordings know how that is found out."""
+        """Align the clips with their texts; an autoregressive model keeps the aligner, for continuing recordings."""
         self.accelerator.print("aligning clips with their texts")
         aligner = self.examples.learn_alignment()
         for examples in (self.examples, self.validation):

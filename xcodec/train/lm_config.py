@@ -91,6 +91,6 @@ class LMTrainConfig(RunConfig):
         return self.data.domains or (self.task,)
 
 
-def facts_of(info: TableInfo) -> CodecSpec:
+def codec_spec_of(info: TableInfo) -> CodecSpec:
     """The codec of a table, as a language model keeps it."""
     return CodecSpec(**vars(info))

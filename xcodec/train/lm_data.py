@@ -17,7 +17,7 @@ from xcodec.lm.alignment import MAX_TRAINING_CLIPS, HMMAligner, estimate_duratio
 from xcodec.lm.config import LMConfig
 from xcodec.lm.layout import IGNORED, PAD, Vocabulary, example, nar_input, pattern_of
 from xcodec.lm.model import is_aligned
-from xcodec.lm.text import CaptionEncoder, TextError, read
+from xcodec.lm.text import CaptionEncoder, TextError, text_to_symbols
 from xcodec.lm.text_encoder import AlignedText
 from xcodec.train.lm_config import TokenDataConfig
 
@@ -78,7 +78,7 @@ class Examples:
 
     Args:
         items: clips.
-        model: who is to learn.
+        model: to be trained.
         data: how.
         captions: for sounds.
 
@@ -96,12 +96,12 @@ class Examples:
         self.model, self.data = model, data
         self.vocabulary, self.pattern = Vocabulary.of(model), pattern_of(model)
         rate = model.codec.frame_rate
-        self.most, self.prompt = round(data.max_seconds * rate), [round(s * rate) for s in data.prompt_seconds]
+        self.max_frames, self.prompt = round(data.max_seconds * rate), [round(s * rate) for s in data.prompt_seconds]
         self.is_music = model.text is None and model.captions is None
         kept = [
             item
             for item in items
-            if item.frames >= data.min_seconds * rate and (self.is_music or item.frames <= self.most)
+            if item.frames >= data.min_seconds * rate and (self.is_music or item.frames <= self.max_frames)
         ]
         self.clips = [clip for item in kept if (clip := self._clip(item)) is not None]
         if not self.clips:
@@ -123,7 +123,7 @@ class Examples:
             return Clip(item, []) if item.text and any(char.isalnum() for char in item.text) else None
         try:
             assert self.model.text is not None
-            return Clip(item, read(item.text or "", self.model.text))
+            return Clip(item, text_to_symbols(item.text or "", self.model.text))
         except TextError:
             return None
 
@@ -135,8 +135,8 @@ class Examples:
             found |= dict(zip(some, zip(*captions(some), strict=True), strict=True))
         return found
 
-    def measure(self) -> LMConfig:
-        """The model, with the durations of symbols in these clips, if its text is not aligned."""
+    def with_durations(self) -> LMConfig:
+        """The model's config, with the mean durations of symbols in these clips, if its text is not aligned."""
         if self.model.text is not None and not is_aligned(self.model):
             items = [clip.item for clip in self.clips]
             durations = estimate_durations(
@@ -167,13 +167,13 @@ class Examples:
     def lengths(self) -> list[int]:
         """Positions that each clip takes at most."""
         model = self.model
-        voice = 0
+        prompt = 0
         if model.text is not None:
             frames = self.prompt[1]
-            voice = 1 + (frames if model.non_autoregressive else self.pattern.length(frames))
-        before = voice + 2 + (max(1, model.captions.tokens) if model.captions is not None else 0)
-        said = [min(clip.item.frames, self.most) for clip in self.clips]
-        positions = [frames if model.non_autoregressive else self.pattern.length(frames) for frames in said]
+            prompt = 1 + (frames if model.non_autoregressive else self.pattern.length(frames))
+        before = prompt + 2 + (max(1, model.captions.tokens) if model.captions is not None else 0)
+        lengths = [min(clip.item.frames, self.max_frames) for clip in self.clips]
+        positions = [frames if model.non_autoregressive else self.pattern.length(frames) for frames in lengths]
         texts = [0 if is_aligned(model) else len(clip.text) for clip in self.clips]
         return [before + text + length for text, length in zip(texts, positions, strict=True)]
 
@@ -193,7 +193,7 @@ class Examples:
         return torch.from_numpy(codes.astype(np.int64))
 
     def _voice(self, index: int, rng: np.random.Generator) -> Tensor | None:
-        """A prompt [K, F]: of another clip of the same speaker, if chance wants one and there is one."""
+        """A prompt [K, F] from another clip of the same speaker, in `prompt_share` of the cases and if there is one."""
         if rng.random() >= self.data.prompt_share:
             return None
         others = self.of_speaker.get(self.clips[index].item.speaker or "", [])
@@ -210,8 +210,8 @@ class Examples:
         clip, codes = self.clips[index], self._codes(index)
         bare = bool(rng.random() < self.data.unconditional_share)
         if self.is_music:
-            first = int(rng.integers(max(0, codes.shape[1] - self.most) + 1))
-            made = example(self.vocabulary, self.pattern, codes[:, first : first + self.most], ends=False)
+            first = int(rng.integers(max(0, codes.shape[1] - self.max_frames) + 1))
+            made = example(self.vocabulary, self.pattern, codes[:, first : first + self.max_frames], ends=False)
             return LMBatch(made.ids, made.labels, [])
         if self.model.captions is not None:
             condition, there = self.embedded[clip.item.text or ""]
@@ -236,7 +236,7 @@ class Examples:
 
     def _nar_row(self, index: int, rng: np.random.Generator) -> LMBatch:
         clip, codes = self.clips[index], self._codes(index)
-        # The lower a level, the more of the sound is in it: the first of them comes up most often.
+        # Lower levels matter more to the audio, so they are drawn more often.
         share = 1 / np.arange(1, self.model.codebooks)
         level = int(rng.choice(np.arange(1, self.model.codebooks), p=share / share.sum()))
         prompt, given = self._voice(index, rng), 0
@@ -294,7 +294,7 @@ def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
 
 
 class LengthBuckets:
-    """Numbers of clips, batch after batch; every clip comes once per round.
+    """Batches of clip indices, bucketed by length; every clip comes once per epoch.
 
     Args:
         lengths: positions that each clip takes.

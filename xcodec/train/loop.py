@@ -27,7 +27,7 @@ from xcodec.train.config import RunConfig
 from xcodec.train.logging import Reporter, Statistics, Validation
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
-from xcodec.utils.files import whole_folder
+from xcodec.utils.files import atomic_folder
 
 # A moving average of weights: smoother than the weights themselves, and often better to use.
 
@@ -120,7 +120,7 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
         # One of that name is left by a run that was resumed from an earlier step.
         replaced = frozenset(path.name for path in final.glob("*"))
-        with whole_folder(final, replaced) as fresh:
+        with atomic_folder(final, replaced) as fresh:
             write(fresh)
             _add_training(fresh, training)
         # Later ones, which were damaged or the run would have gone on from them, must not push out those of now.

@@ -1,4 +1,4 @@
-"""What the codec is trained to make small. Every distance takes the output first and the target second.
+"""The losses of the codec. Every distance takes the output first and the target second.
 
 Means, never sums: over clips, frames, bins and resolutions. So a weight keeps its meaning when the batch, the
 crop or the list of resolutions changes, and two ranks of half a batch have the gradient of one whole batch.

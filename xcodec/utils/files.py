@@ -79,7 +79,7 @@ def _temporary(target: Path) -> tuple[Path, int]:
 
 
 @contextmanager
-def whole_folder(folder: Path, ours: frozenset[str]) -> Iterator[Path]:
+def atomic_folder(folder: Path, ours: frozenset[str]) -> Iterator[Path]:
     """A new folder to write into; it takes the place of ``folder`` once the block has ended without an error.
 
     Args:

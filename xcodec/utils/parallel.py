@@ -242,20 +242,20 @@ def _signals_blocked() -> Iterator[None]:
 # --- functions that need nothing set up -----------------------------------------------------------------------------
 
 
-def side_by_side(
+def parallel_map(
     work: Callable[..., Result],
     parts: Iterable[tuple[Any, ...]],
     jobs: int,
     start: Callable[..., None] | None = None,
     given: tuple[Any, ...] = (),
 ) -> Generator[Result]:
-    """What ``work(*part)`` gives for every part, as :func:`run_tasks` does it; ``start(*given)`` comes first."""
+    """``work(*part)`` for every part, by :func:`run_tasks`; each process first calls ``start(*given)``."""
     return run_tasks(partial(_starred, work, start, given), parts, jobs)
 
 
-def finish(work: Callable[..., None], parts: Iterable[tuple[Any, ...]], jobs: int) -> None:
-    """The same, of work that keeps on disk what it makes."""
-    for _ in side_by_side(work, parts, jobs):
+def run_all(work: Callable[..., None], parts: Iterable[tuple[Any, ...]], jobs: int) -> None:
+    """:func:`parallel_map` of work whose results are on disk."""
+    for _ in parallel_map(work, parts, jobs):
         pass
 
 

@@ -110,11 +110,11 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def package(name: str) -> str:
+def package_version(name: str) -> str:
     """A package and its installed version, for `Metric.backend`."""
     return f"{name} {version(name)}"
 
 
-def missing(what: str, command: str) -> MissingBackendError:
+def missing_backend(what: str, command: str) -> MissingBackendError:
     """The error that says what to install."""
     return MissingBackendError(f"{what} is not installed; get it with: {command}")

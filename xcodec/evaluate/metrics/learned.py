@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from xcodec.evaluate.metrics.base import RATE, Measure, MissingBackendError, Signal, check_pair, missing, package
+from xcodec.evaluate.metrics.base import (
+    RATE,
+    Measure,
+    MissingBackendError,
+    Signal,
+    check_pair,
+    missing_backend,
+    package_version,
+)
 from xcodec.utils.spectra import mel_filters, stft
 
 # DNSMOS P.835 (Reddy et al. 2022): predicted mean opinion scores, from the decoded signal alone.
@@ -38,14 +46,14 @@ class Dnsmos:
     def __init__(self) -> None:
         found = find_spec("speechmos")
         if found is None or found.origin is None:
-            raise missing("speechmos", "pip install 'xcodec[evaluate]'")
+            raise missing_backend("speechmos", "pip install 'xcodec[evaluate]'")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # the clips are what is done in parallel
         network = Path(found.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-        self.backend = f"P.835 of {package('speechmos')}"
+        self.backend = f"P.835 of {package_version('speechmos')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`; the original is not used. What lies beyond ±1 is clipped, as in a file."""
@@ -84,10 +92,10 @@ class Speaker:
     def __init__(self) -> None:
         found = find_spec("resemblyzer")
         if found is None or found.origin is None:
-            raise missing("Resemblyzer", "pip install --no-deps Resemblyzer")
+            raise missing_backend("Resemblyzer", "pip install --no-deps Resemblyzer")
         self._filters = mel_filters(GE2E_WINDOW, BANDS, RATE).float()
         self._network = _network(Path(found.origin).with_name("pretrained.pt"))
-        self.backend = f"GE2E of {package('Resemblyzer')}"
+        self.backend = f"GE2E of {package_version('Resemblyzer')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`."""
@@ -192,7 +200,7 @@ class WavLmSpeaker:
                 f"{model} is neither a folder nor in the hub's cache, and could not be fetched; "
                 f"get it with: hf download {model}"
             ) from error
-        self.backend = f"{model}, {package('transformers')}"
+        self.backend = f"{model}, {package_version('transformers')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`."""

@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcodec.evaluate.metrics.base import RATE, Measure, MetricError, Signal, check_pair, missing, package
+from xcodec.evaluate.metrics.base import (
+    RATE,
+    Measure,
+    MetricError,
+    Signal,
+    check_pair,
+    missing_backend,
+    package_version,
+)
 from xcodec.utils.spectra import mel_filters, stft
 
 # Distance of log-mel spectrograms: whether the same energy is in the same bands at the same time.
@@ -26,7 +34,7 @@ class LogMel:
 
     def __init__(self) -> None:
         self._filters = mel_filters(MEL_WINDOW, BANDS, RATE).T.numpy()
-        self.backend = f"xcodec, filters of {package('transformers')}"
+        self.backend = f"xcodec, filters of {package_version('transformers')}"
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`."""
@@ -60,9 +68,9 @@ class Pesq:
         try:
             import pesq
         except ImportError:
-            raise missing("pesq", "pip install 'xcodec[evaluate]'") from None
+            raise missing_backend("pesq", "pip install 'xcodec[evaluate]'") from None
         self._pesq = pesq
-        self.backend = package("pesq")
+        self.backend = package_version("pesq")
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`; PESQ also refuses audio in which it finds no utterance, or under a quarter of a second."""
@@ -230,9 +238,9 @@ class Stoi:
         try:
             from pystoi import stoi
         except ImportError:
-            raise missing("pystoi", "pip install 'xcodec[evaluate]'") from None
+            raise missing_backend("pystoi", "pip install 'xcodec[evaluate]'") from None
         self._stoi = stoi
-        self.backend = package("pystoi")
+        self.backend = package_version("pystoi")
 
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`; too little speech (under 30 frames that are not silent) has no value."""

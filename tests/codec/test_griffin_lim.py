@@ -1,4 +1,4 @@
-"""The quick search for phases finds those of the plain one."""
+"""Phase retrieval for inference gives what the differentiable one gives."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from xcodec.codec.quick_phases import QuickSpectrogram
+from xcodec.codec.griffin_lim import InferenceSpectrogram
 from xcodec.codec.spectrogram import Spectrogram
 
 
-def spectrograms() -> tuple[Spectrogram, QuickSpectrogram]:
-    return Spectrogram(16).double(), QuickSpectrogram(16).double()
+def spectrograms() -> tuple[Spectrogram, InferenceSpectrogram]:
+    return Spectrogram(16).double(), InferenceSpectrogram(16).double()
 
 
 def given(batch: int, frames: int, held_share: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,13 +24,13 @@ def given(batch: int, frames: int, held_share: float) -> tuple[Tensor, Tensor, T
 
 @pytest.mark.parametrize("held_share", [0.0, 0.4, 1.1])
 @pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 40), (3, 17)])
-@pytest.mark.parametrize(("iterations", "settled"), [(0, 0), (1, 20), (4, 0), (4, 9)])
+@pytest.mark.parametrize(("iterations", "refined_bins"), [(0, 0), (1, 20), (4, 0), (4, 9)])
 @torch.inference_mode()
-def test_it_is_the_plain_one(batch: int, frames: int, iterations: int, settled: int, held_share: float) -> None:
+def test_it_is_the_plain_one(batch: int, frames: int, iterations: int, refined_bins: int, held_share: float) -> None:
     plain, quick = spectrograms()
     magnitudes, model, held = given(batch, frames, held_share)
-    expected = plain.synthesise(magnitudes, iterations, model, held, settled)
-    found = quick.synthesise(magnitudes, iterations, model, held, settled)
+    expected = plain.synthesise(magnitudes, iterations, model, held, refined_bins)
+    found = quick.synthesise(magnitudes, iterations, model, held, refined_bins)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 

@@ -1,16 +1,16 @@
-"""The phases of a voice, from magnitudes alone.
+"""Pulse-train excitation for voiced windows: pitch, voicing and phases from magnitudes alone.
 
-A voice is a train of pulses, one for each time the glottis closes, filtered by the mouth. So where a spectrogram shows
-a voice, the phases of a pulse train at its pitch suit the magnitudes far better than any that a search finds: all
-harmonics stand in step, as they do in speech. That is how vocoders from Dudley's to Codec 2 speak; here the codec's own
-spectra take the place of the filter.
+Voiced speech is a train of glottal pulses, filtered by the vocal tract (the source-filter model). So where a window is
+voiced, the phases of a pulse train at its pitch suit the magnitudes far better than any that Griffin-Lim finds: all
+harmonics are in phase, as they are in speech. Vocoders from Dudley's to Codec 2 use the same excitation; here the
+codec's own spectra take the place of the filter.
 
     magnitudes ── autocorrelation ─┬─ period of every window ── pulses
-                                   └─ how periodic ──────────── voiced or not
+                                   └─ periodicity ───────────── voiced or not
 
-Pulses must follow one another without a break, so each depends on all before it. To let audio be decoded in pieces, the
-count starts anew with every block of half a second, and the pitch within a block is bent a little (1 % at 100 Hz, at
-most), so that a whole number of pulses fills it and the seam is none.
+The pulses' phase is continuous, so each depends on all before it. To let audio be decoded in chunks, the phase restarts
+with every block of 0.5 s, and the pitch within a block is scaled slightly (by at most 1 % at 100 Hz), so that an
+integer number of pulses fills it and there is no discontinuity.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LOWEST, HIGHEST = 60.0, 400.0
-"""Pitch of voices, in Hz."""
+"""Range of the pitch, in Hz."""
 BLOCK_SECONDS = 0.5
 SMOOTHED = 2
 """Windows on either side whose autocorrelation is averaged: pitch moves slowly."""
 OCTAVE_COST = 0.02
-"""Correlation that each octave below the highest pitch must bring: twice a period is a period too."""
+"""Penalty on the correlation for each octave below the highest pitch: twice a period is a period too."""
 VOICED = 0.12
 """Correlation at the period, of a window that may be voiced."""
 SURELY_VOICED = 0.35
-"""Correlation of a window that must be near. Chords are weakly periodic over long stretches, a voice only where a vowel
-begins or ends."""
+"""Correlation that a nearby window must have. Chords are weakly periodic for long, speech only at vowels' edges."""
 NEIGHBOURHOOD_SECONDS = 0.25
-SETTLED = 2500.0
-"""Hz below which a window resolves harmonics well enough to tell when its neighbours disagree: one round of searching
-there, from the pulses on, makes them agree. Above, and with more rounds, it would undo what pulses are for."""
-LEAST_WINDOW = 0.05
+REFINED_HERTZ = 2500.0
+"""Hz below which a window resolves harmonics: one Griffin-Lim iteration, from the pulses' phases on, makes overlapping
+windows consistent there. Above, and with more iterations, it would lose the pulses' phases."""
+MIN_WINDOW = 0.05
 """Autocorrelation of the window itself, below which dividing by it would magnify noise."""
 TINY = 1e-9
 
 
-class Voice(nn.Module):
-    """Finds the voice in magnitudes, and makes its pulses.
+class PulseTrain(nn.Module):
+    """Estimates pitch and voicing from magnitudes, and synthesises the pulse train.
 
     Args:
         sample_rate: in Hz.
@@ -58,8 +57,8 @@ class Voice(nn.Module):
         self.neighbourhood = round(NEIGHBOURHOOD_SECONDS * rate)
         self.context = SMOOTHED + max(self.neighbourhood, self.block)
         """Windows on either side of one that its pulses and its voicing depend on."""
-        self.settled = round(SETTLED / sample_rate * size)
-        """Bins below `SETTLED`."""
+        self.refined_bins = round(REFINED_HERTZ / sample_rate * size)
+        """Bins below `REFINED_HERTZ`."""
         self.shortest = max(2, int(sample_rate / HIGHEST))
         self.longest = max(self.shortest + 1, min(size // 2, int(sample_rate / LOWEST)))
         window = torch.hann_window(size)
@@ -67,7 +66,7 @@ class Voice(nn.Module):
         lags = torch.arange(self.shortest, self.longest)
         self.own: Tensor
         self.cost: Tensor
-        self.register_buffer("own", (own / own[0]).clamp(min=LEAST_WINDOW), persistent=False)
+        self.register_buffer("own", (own / own[0]).clamp(min=MIN_WINDOW), persistent=False)
         self.register_buffer("cost", OCTAVE_COST * torch.log2(lags / self.shortest), persistent=False)
 
     def forward(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from xcodec.codec.config import SpectralConfig
+from xcodec.codec.pulse_train import PulseTrain
 from xcodec.codec.spectral import SpectralDecoder
 from xcodec.codec.spectrogram import Spectrogram
-from xcodec.codec.voice import Voice
 
 RATE, HOP = 16000, 160
 CONFIG = SpectralConfig(width=8, mel_bands=4, encoder_width=8, encoder_layers=1, decoder_width=16, decoder_layers=2)
 
 
-def voice() -> Voice:
-    return Voice(RATE, HOP, 4 * HOP).double()
+def voice() -> PulseTrain:
+    return PulseTrain(RATE, HOP, 4 * HOP).double()
 
 
 def buzz(pitch: Tensor) -> Tensor:
@@ -77,23 +77,23 @@ def test_voiced_windows_sound_like_pulses() -> None:
     assert float((found - target[:, 13 : 13 + found.shape[1]]).abs().sum() / there.sum()) < 0.5
 
 
-def test_low_bins_settle_and_the_crests_stay() -> None:
+def test_low_bins_are_refined_and_the_crests_stay() -> None:
     """Pulses a little off the true pitch disagree with the magnitudes; one round mends that, and keeps the pulses."""
     spectrogram, found = Spectrogram(HOP).double(), voice()
     target = magnitudes(buzz(torch.linspace(105, 125, 16000)))
     period, strength = found.periods(target)
     pulses, voiced = found.pulses(period * 1.01), found.voiced(strength)
 
-    def made(settled: int) -> tuple[float, float]:
-        wav = spectrogram.synthesise(target, 6, pulses, voiced, settled)
-        low = slice(0, found.settled)
+    def made(refined_bins: int) -> tuple[float, float]:
+        wav = spectrogram.synthesise(target, 6, pulses, voiced, refined_bins)
+        low = slice(0, found.refined_bins)
         error = spectrogram.transform(wav[:, 0])[..., low].abs() - target[..., low]
         inner = wav[0, 0, 2000:-2000]
         return float(error[:, 12:-12].abs().sum()), float(inner.abs().max() / inner.square().mean().sqrt())
 
     searched = spectrogram.synthesise(target, 6)[0, 0, 2000:-2000]
-    (disagreement, _), (settled, crest) = made(0), made(found.settled)
-    assert settled < 0.95 * disagreement
+    (disagreement, _), (refined, crest) = made(0), made(found.refined_bins)
+    assert refined < 0.95 * disagreement
     assert crest > 1.2 * float(searched.abs().max() / searched.square().mean().sqrt())
 
 
@@ -107,8 +107,8 @@ def test_aligned_pieces_with_context_are_the_whole() -> None:
     decoder.spectra = lambda features: features.transpose(1, 2).reshape(1, -1, 321)  # type: ignore[method-assign]
     features = spectra.reshape(1, -1, 2 * 321).transpose(1, 2)
     whole = decoder(features)
-    assert decoder.voice is not None
-    assert decoder.voice(decoder.spectrogram.expand(spectra))[1].double().mean() > 0.8
+    assert decoder.pulse_train is not None
+    assert decoder.pulse_train(decoder.spectrogram.expand(spectra))[1].double().mean() > 0.8
     for frames in (1, 7, 25, 60):
         chunks = Chunks(decoder.context_frames, decoder.context_frames, frames, frames, align=decoder.align_frames)
         chunked = Chunked(decoder, chunks, samples_out=2 * HOP)

@@ -1,9 +1,9 @@
-"""The search for phases, as `spectrogram.py` describes it, with less traffic.
+"""Fast Griffin-Lim phase retrieval, as in `spectrogram.py`, optimised for inference.
 
-The plain one keeps to operations that can be trained through and exported. Where the codec only decodes, three things
-are to gain. Windows of a voice keep the phases of its pulses, so their sound is made once, and each round computes the
-others alone; in speech, those are few. What is added up stays in the same memory from round to round. And the weights
-of overlapping windows are those of the inside nearly everywhere, so they are computed once.
+The plain one keeps to differentiable operations that can be exported. Decoding alone saves three things. Voiced windows
+keep the phases of the pulse train, so they are synthesised once, and each iteration computes the unvoiced ones alone;
+in speech, those are few. The overlap-add reuses its memory from iteration to iteration. And the sum of the overlapping
+windows is the same nearly everywhere, so it is computed once.
 
 The operations and their order are the same for every window, so the results are, but for rounding.
 """
@@ -17,29 +17,29 @@ from torch import Tensor
 from xcodec.codec.spectrogram import MOMENTUM, OVERLAP, SOFTNESS, TINY, Spectrogram
 
 
-class QuickSpectrogram(Spectrogram):
-    """A spectrogram whose search for phases is for decoding alone."""
+class InferenceSpectrogram(Spectrogram):
+    """A spectrogram whose phase retrieval is optimised for inference."""
 
     def synthesise(
         self,
         magnitudes: Tensor,
         iterations: int,
-        model: Tensor | None = None,
-        held: Tensor | None = None,
-        settled: int = 0,
+        pulses: Tensor | None = None,
+        voiced: Tensor | None = None,
+        refined_bins: int = 0,
     ) -> Tensor:
-        """As that of its class; where gradients are wanted, that itself."""
+        """See :meth:`Spectrogram.synthesise`, which is what runs where gradients are enabled."""
         if torch.is_grad_enabled():
-            return super().synthesise(magnitudes, iterations, model, held, settled)
+            return super().synthesise(magnitudes, iterations, pulses, voiced, refined_bins)
         batch, frames, _ = magnitudes.shape
         pieces = magnitudes.new_empty(batch, frames, self.size)
-        windows = torch.arange(batch * frames, device=magnitudes.device)  # those whose phases are searched for
-        rows = windows[:0]  # those that are given them
-        if model is not None and held is not None:
-            rows = held.flatten().nonzero().squeeze(1)
-            windows = (~held.flatten()).nonzero().squeeze(1)
+        windows = torch.arange(batch * frames, device=magnitudes.device)  # those whose phases are retrieved
+        rows = windows[:0]  # voiced: they have the phases of the pulses
+        if pulses is not None and voiced is not None:
+            rows = voiced.flatten().nonzero().squeeze(1)
+            windows = (~voiced.flatten()).nonzero().squeeze(1)
             if len(rows):  # of no windows at all, there is no transform
-                given = self._of_windows(self._padded(model.view(batch, -1)), rows, frames)
+                given = self._of_windows(self._padded(pulses.view(batch, -1)), rows, frames)
                 given = _given(given, magnitudes.flatten(0, 1)[rows])
                 pieces.view(-1, self.size)[rows] = self._sound(given)
         wanted = magnitudes.flatten(0, 1)[windows]  # [M, bins]
@@ -56,9 +56,9 @@ class QuickSpectrogram(Spectrogram):
             spectrum, before = _given(direction, wanted), consistent
         if len(windows):
             pieces.view(-1, self.size)[windows] = self._sound(spectrum)
-        if len(rows) and settled:
-            agreed = self._of_windows(self._joined(pieces, shares), rows, frames)[:, :settled]
-            given[:, :settled] = _given(agreed, magnitudes.flatten(0, 1)[rows, :settled])
+        if len(rows) and refined_bins:
+            agreed = self._of_windows(self._joined(pieces, shares), rows, frames)[:, :refined_bins]
+            given[:, :refined_bins] = _given(agreed, magnitudes.flatten(0, 1)[rows, :refined_bins])
             pieces.view(-1, self.size)[rows] = self._sound(given)
         hops = self._joined(pieces, shares).view(batch, -1)
         return hops[:, None, self.margin : self.margin + frames * self.hop]
