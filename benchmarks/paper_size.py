@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from xcodec.codec.config import DacConfig, TeacherConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.semantic import Teacher
-from xcodec.engine.accelerate import without_weight_norms
 from xcodec.engine.dac import KernelDac
+from xcodec.engine.exact import without_weight_norms
 from xcodec.engine.semantic import replace_layers
 
 STRIDES = (8, 5, 4, 2)

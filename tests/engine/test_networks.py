@@ -13,8 +13,8 @@ from xcodec.codec.config import TeacherConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.semantic import Teacher
 from xcodec.engine import ops
-from xcodec.engine.accelerate import without_weight_norms
 from xcodec.engine.dac import KernelDac
+from xcodec.engine.exact import without_weight_norms
 from xcodec.engine.semantic import (
     KernelConv1d,
     KernelFeatureEncoder,

@@ -68,6 +68,15 @@ def test_whatever_load_takes_is_judged_at_each_bandwidth(tmp_path: Path, speech:
     assert open_codecs([str(tmp_path / "mine")])[0].label == "mine@1.2"  # the highest by default
 
 
+def test_ours_run_on_the_engine_that_was_asked_for(tmp_path: Path) -> None:
+    tiny_codec(teacher=None).save_pretrained(tmp_path / "mine")
+    exact, fast = (open_codecs([str(tmp_path / "mine")], engine)[0] for engine in ("exact", "fast"))  # type: ignore[arg-type]
+    assert isinstance(exact, Tokenizer)
+    assert isinstance(fast, Tokenizer)
+    assert [each.tokenizer.engine for each in (exact, fast)] == ["exact", "fast"]  # type: ignore[attr-defined]
+    assert exact.identity != fast.identity  # so that results of one are not reused for the other
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec import audio
-from xcodec.evaluate.clips import Choice, choose
+from xcodec.evaluate.clips import Selection, choose
 from xcodec.evaluate.codecs import open_codecs
 from xcodec.evaluate.metrics import DEFAULT, Signal
 from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
@@ -56,7 +56,7 @@ def evaluator(model: Path, out: Path, *codecs: str, metrics: tuple[str, ...] = Q
 
 
 def test_clips_are_measured_once_and_a_killed_run_goes_on(corpus: Path, model: Path, tmp_path: Path) -> None:
-    clips = choose([corpus], Choice())
+    clips = choose([corpus], Selection())
     assert [clip.item.domain for clip in clips] == ["music"] * 2 + ["speech"] * 4
     first = run(evaluator(model, tmp_path), clips)
     assert next(first) == 6
@@ -78,7 +78,7 @@ def test_clips_are_measured_once_and_a_killed_run_goes_on(corpus: Path, model: P
 
 
 def test_processes_give_the_same_as_one(corpus: Path, model: Path, tmp_path: Path) -> None:
-    clips = choose([corpus], Choice(per_domain=2))
+    clips = choose([corpus], Selection(per_domain=2))
     for name, jobs in (("one", 1), ("two", 2)):
         assert list(run(evaluator(model, tmp_path / name, metrics=("si_sdr", "stft")), clips, jobs))[-1] == 0
     one, two = (
@@ -95,7 +95,7 @@ def test_a_clip_that_cannot_be_read_is_named_by_any_number_of_processes(
 ) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
     (tmp_path / "corpus" / "4.wav").write_bytes(b"no audio")
-    clips = choose([tmp_path / "corpus"], Choice(per_domain=1))
+    clips = choose([tmp_path / "corpus"], Selection(per_domain=1))
     for jobs in (1, 2):
         with pytest.raises(OSError, match=r"4\.wav"):
             list(run(evaluator(model, tmp_path / "out", metrics=("stft",)), clips, jobs))
@@ -104,7 +104,7 @@ def test_a_clip_that_cannot_be_read_is_named_by_any_number_of_processes(
 def test_a_codec_that_fails_for_a_clip_is_recorded_and_the_others_are_measured(
     corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clips = choose([corpus], Choice(per_domain=1))
+    clips = choose([corpus], Selection(per_domain=1))
     mine = evaluator(model, tmp_path, metrics=("stft", "si_sdr"))
     broken = next(codec for codec in mine.codecs if codec.label == "tiny@0.6")
 
@@ -126,7 +126,7 @@ def test_a_constant_signal_ends_no_evaluation(level: float, model: Path, tmp_pat
     """All metrics that need no download: what has no value is undefined, with the reason, in the file and the table."""
     (tmp_path / "in").mkdir()
     audio.write(tmp_path / "in" / "constant.wav", np.full(48_000, level, np.float32), 16_000)
-    clips = choose([tmp_path / "in"], Choice())
+    clips = choose([tmp_path / "in"], Selection())
     mine = Evaluator(Settings(("original", str(model), "opus@12"), tmp_path / "out", DEFAULT))
     for left in ([1, 0], [0]):
         assert list(run(mine, clips)) == left
@@ -144,7 +144,7 @@ def test_a_constant_signal_ends_no_evaluation(level: float, model: Path, tmp_pat
 
 def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path, model: Path, tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    running = run(evaluator(model, tmp_path, metrics=("stft",)), choose([corpus], Choice()), jobs=2)
+    running = run(evaluator(model, tmp_path, metrics=("stft",)), choose([corpus], Selection()), jobs=2)
     assert [next(running), next(running)] == [6, 5]
     # From now on, no clip gets done.
     for process in set(multiprocessing.active_children()) - before:
@@ -157,14 +157,14 @@ def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path
 
 
 def test_other_settings_do_not_mix(corpus: Path, model: Path, tmp_path: Path) -> None:
-    clips = choose([corpus], Choice(per_domain=1))
+    clips = choose([corpus], Selection(per_domain=1))
     list(run(evaluator(model, tmp_path), clips))
     with pytest.raises(ValueError, match="was made with another metrics"):
         list(run(evaluator(model, tmp_path, metrics=("stft",)), clips))
 
 
 def test_the_summary_is_what_the_lines_say(corpus: Path, model: Path, tmp_path: Path) -> None:
-    clips = choose([corpus], Choice())
+    clips = choose([corpus], Selection())
     mine = evaluator(model, tmp_path)
     list(run(mine, clips))
     summary = summarise(tmp_path, mine.codecs, clips, mine.backends(), {})
@@ -198,7 +198,7 @@ def test_the_summary_is_what_the_lines_say(corpus: Path, model: Path, tmp_path: 
 
 
 def test_audio_of_the_first_clips_is_kept(corpus: Path, model: Path, tmp_path: Path) -> None:
-    list(run(evaluator(model, tmp_path), choose([corpus], Choice())))
+    list(run(evaluator(model, tmp_path), choose([corpus], Selection())))
     kept = sorted((tmp_path / "clips" / "tiny@1.2").glob("*.flac"))
     assert len(kept) == 2  # of speech and of music
     assert audio.info(kept[0]).samples == 24_000
@@ -206,13 +206,13 @@ def test_audio_of_the_first_clips_is_kept(corpus: Path, model: Path, tmp_path: P
 
 
 def test_cost_is_measured_in_a_process_of_its_own(corpus: Path) -> None:
-    found = measure("opus@12", choose([corpus], Choice(per_domain=1)))
+    found = measure("opus@12", choose([corpus], Selection(per_domain=1)))
     assert list(found) == ["opus@12"]
     cost = found["opus@12"]
     assert cost["encode_speed"] > 1
     assert cost["decode_speed"] > 1
     assert 0 < cost["base_mb"] <= cost["peak_mb"] < 4000
-    assert measure("original", choose([corpus], Choice(per_domain=1))) == {}
+    assert measure("original", choose([corpus], Selection(per_domain=1))) == {}
 
 
 def test_clips_are_spaced_evenly_and_long_ones_lose_their_transcript(tmp_path: Path, speech: Signal) -> None:
@@ -230,14 +230,14 @@ def test_clips_are_spaced_evenly_and_long_ones_lose_their_transcript(tmp_path: P
             }
         )
     (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    every = choose([tmp_path], Choice(longest=2.5))
+    every = choose([tmp_path], Selection(longest=2.5))
     assert [clip.text for clip in every] == ["number 1", "number 2", "number 3", "number 4", None]
     assert every[-1].seconds == 2.5
     assert np.array_equal(every[-1].read(), speech[4_000 : 4_000 + 40_000])
     # Where there are enough whole ones, nothing is cut.
-    assert [clip.text for clip in choose([tmp_path], Choice(2, longest=2.5))] == ["number 1", "number 3"]
+    assert [clip.text for clip in choose([tmp_path], Selection(2, longest=2.5))] == ["number 1", "number 3"]
     # A single file will do.
-    (alone,) = choose([tmp_path / "1.wav"], Choice(domain="music"))
+    (alone,) = choose([tmp_path / "1.wav"], Selection(domain="music"))
     assert (alone.item.domain, alone.seconds) == ("music", 2.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.alignment import Aligner
-from xcodec.evaluate.clips import Choice, choose
+from xcodec.evaluate.clips import Selection, choose
 from xcodec.evaluate.probes import Budget, Predictability
 from xcodec.evaluate.semantic import SemanticSettings, run
 
@@ -48,7 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Path) -> None:
     tiny_codec(teacher="hubert").save_pretrained(tmp_path / "tiny")
-    clips = choose([corpus], Choice())
+    clips = choose([corpus], Selection())
     steps = list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, budget=Budget(steps=5)), clips))
     assert steps == list(range(12, -1, -1))
     found = json.loads((tmp_path / "semantic.json").read_text())
@@ -72,7 +72,7 @@ def test_everything_is_measured_or_said_to_be_missing(corpus: Path, tmp_path: Pa
 def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         tiny_codec(teacher=None).save_pretrained(tmp_path / name)
-    clips = choose([corpus], Choice())
+    clips = choose([corpus], Selection())
     one, two = (str(tmp_path / name) for name in ("one", "two"))
     list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips))
     first = json.loads((tmp_path / "semantic.json").read_text())
@@ -96,7 +96,7 @@ def test_a_measure_that_is_nan_is_missing_with_a_reason(
 ) -> None:
     monkeypatch.setattr("xcodec.evaluate.semantic.predictability", lambda *_: Predictability([math.nan], 1.0, 1))
     tiny_codec(teacher=None).save_pretrained(tmp_path / "tiny")
-    list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path), choose([corpus], Choice())))
+    list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path), choose([corpus], Selection())))
     (row,) = json.loads((tmp_path / "semantic.json").read_text())["codecs"]
     assert "language_model" not in row
     assert "nan" in row["missing"]["language_model"]
@@ -112,7 +112,9 @@ def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None
             for n in range(12)
         )
     )
-    list(run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, item, Budget(steps=2)), choose([corpus], Choice())))
+    list(
+        run(SemanticSettings((str(tmp_path / "tiny"),), tmp_path, item, Budget(steps=2)), choose([corpus], Selection()))
+    )
     found = json.loads((tmp_path / "semantic.json").read_text())
     assert (found["aligned"], found["phones"], found["alignment"]) == (1, 12, "phones.item")
     (tiny,) = found["codecs"]
@@ -125,4 +127,4 @@ def test_phones_may_come_from_an_item_file(corpus: Path, tmp_path: Path) -> None
 
 def test_what_has_no_tokens_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="opus@12 has no tokens"):
-        list(run(SemanticSettings(("opus",), tmp_path), choose([corpus], Choice())))
+        list(run(SemanticSettings(("opus",), tmp_path), choose([corpus], Selection())))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xcodec.inference.batch import PlanError, find_tokens, plan
+from xcodec.inference.batch import PlanError, plan
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +100,9 @@ def test_a_pipe_is_refused_rather_than_waited_for() -> None:
         planned("decode", ["pipe.xc"], "a.wav")
 
 
-def test_find_tokens() -> None:
+def test_folders_are_searched_for_tokens_at_decoding() -> None:
     touch("in/b.xc", "in/a/c.XC", "in/.b.xc", "in/d.wav")
-    assert find_tokens(Path("in")) == [Path("in/a/c.XC"), Path("in/b.xc")]
+    assert list(planned("decode", ["in"], "out", ".wav")) == ["in/a/c.XC", "in/b.xc"]
 
 
 def test_an_output_without_a_name_is_not_this_folder() -> None:

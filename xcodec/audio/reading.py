@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,20 +134,20 @@ def resample(audio: Audio, from_rate: int, to_rate: int) -> Audio:
     return _channels_first(soxr.resample(padded.T, from_rate, to_rate, quality="HQ"))  # [C, T] -> [T, C]
 
 
-def find_audio(path: str | Path) -> list[Path]:
+def find_audio(path: str | Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
     """All audio files below a folder by their suffix, sorted, without hidden ones. A file gives itself.
 
-    Links to folders are entered, but for one that leads back to a folder it lies in.
+    Other `suffixes` find other files. Links to folders are entered, but for one that leads back to a folder it lies in.
 
     Raises:
         OSError: there is nothing of that name, or a folder may not be read.
     """
     path = Path(path)
     path.stat()  # raises
-    return sorted(_audio_below(path, ())) if path.is_dir() else [path]
+    return sorted(_files_below(path, suffixes, ())) if path.is_dir() else [path]
 
 
-def _audio_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _files_below(folder: Path, suffixes: Collection[str], above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -158,8 +158,8 @@ def _audio_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[P
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _audio_below(path, (*above, identity))
-            elif path.suffix.lower() in AUDIO_SUFFIXES and entry.is_file():
+                yield from _files_below(path, suffixes, (*above, identity))
+            elif path.suffix.lower() in suffixes and entry.is_file():
                 yield path
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from xcodec.cli.options import Engine, Jobs, Quiet
 from xcodec.utils.progress import progress_bar
 
 app = typer.Typer(
@@ -31,8 +32,6 @@ Clips = Annotated[
 Shortest = Annotated[float, typer.Option("--shortest", help="Leave out shorter recordings; in seconds.")]
 Longest = Annotated[float, typer.Option("--longest", help="Of longer recordings, take the middle; in seconds.")]
 Domain = Annotated[str, typer.Option("--domain", help="Of recordings whose corpus names none: speech, music, sound.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Clips at a time, each in a process of its own.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 @app.command()
@@ -53,6 +52,7 @@ def reconstruction(
     domain: Domain = "speech",
     keep: Annotated[int, typer.Option(help="Clips per domain whose decoded audio is kept for the report.")] = 2,
     cost: Annotated[bool, typer.Option(help="Measure speed and memory, each codec in a process of its own.")] = True,
+    engine: Engine = "exact",
     jobs: Jobs = 1,
     quiet: Quiet = False,
 ) -> None:
@@ -60,22 +60,22 @@ def reconstruction(
 
     Example: xcodec evaluate reconstruction clips/ -c original -c opus@9 -c xcodec-mini@all --out results
     """
-    from xcodec.evaluate.clips import Choice, choose
+    from xcodec.evaluate.clips import Selection, choose
     from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
     from xcodec.evaluate.summary import summarise
     from xcodec.utils.json_lines import write_json
 
-    chosen = choose(paths, Choice(clips, shortest, longest, domain))
+    chosen = choose(paths, Selection(clips, shortest, longest, domain))
     named = [name.strip() for names in metrics or () for name in names.split(",")]
     wanted = tuple(dict.fromkeys(name for name in named if name)) or Settings.metrics
-    evaluator = Evaluator(Settings(tuple(codecs), out, wanted, asr, keep))
+    evaluator = Evaluator(Settings(tuple(codecs), out, wanted, asr, keep, engine))
     for _ in _shown(run(evaluator, chosen, jobs), quiet):
         pass
     costs: dict[str, dict[str, float]] = {}
     if cost:
         shortish = sorted(chosen, key=lambda clip: clip.seconds)[len(chosen) // 2 :][:3]
         for spec in codecs:
-            costs |= measure(spec, shortish)
+            costs |= measure(spec, shortish, engine)
     summary = summarise(out, evaluator.codecs, chosen, evaluator.backends(), costs)
     write_json(out / "summary.json", summary)
     for name, reasons in () if quiet else summary["undefined"].items():
@@ -96,19 +96,20 @@ def semantic(
     shortest: Shortest = 1.0,
     longest: Longest = 12.0,
     domain: Domain = "speech",
+    engine: Engine = "exact",
     quiet: Quiet = False,
 ) -> None:
     """Measure tokens before a language model is trained on them: phones, entropy, stability.
 
     Example: xcodec evaluate semantic clips/ -c xcodec-mini -c hf:facebook/encodec_24khz --out results
     """
-    from xcodec.evaluate.clips import Choice, choose
+    from xcodec.evaluate.clips import Selection, choose
     from xcodec.evaluate.probes import Budget
     from xcodec.evaluate.semantic import SemanticSettings, run
 
-    chosen = choose(paths, Choice(clips, shortest, longest, domain))
+    chosen = choose(paths, Selection(clips, shortest, longest, domain))
     out.mkdir(parents=True, exist_ok=True)
-    for _ in _shown(run(SemanticSettings(tuple(codecs), out, items, Budget(steps)), chosen), quiet):
+    for _ in _shown(run(SemanticSettings(tuple(codecs), out, items, Budget(steps), engine=engine), chosen), quiet):
         pass
 
 

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from xcodec.cli.options import Engine, Quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,15 +22,11 @@ app = typer.Typer(help="Make speech, music or sounds with a language model.", no
 Out = Annotated[Path, typer.Option("--out", "-o", help="Audio to write: .wav, .flac, .ogg or .opus.")]
 Model = Annotated[Path | None, typer.Option("--model", help="Folder of the language model.")]
 Codec = Annotated[str | None, typer.Option("--codec", help="The codec of its tokens.", show_default="xcodec-mini")]
-Engine = Annotated[
-    Literal["exact", "fast"], typer.Option(help="fast: as fast as this processor can, with nearly the same result.")
-]
 Seed = Annotated[int, typer.Option(help="The same one gives the same output again.")]
 Temperature = Annotated[float, typer.Option(help="Below 1: the likely becomes likelier; 0: the likeliest.")]
 TopK = Annotated[int, typer.Option(help="Draw from the k likeliest tokens; 0: from all.")]
 TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens of this probability.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Make so many, and take the likeliest.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 # A text may begin with a dash: what is no option is the text.

@@ -1,17 +1,48 @@
-"""What a file of tokens, an audio file or a model is, as facts for people and programs."""
+"""The subcommand `info`: what a file of tokens, an audio file or a model is, for people and programs."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from xcodec.audio import AUDIO_SUFFIXES
 from xcodec.audio import info as audio_info
 from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.tokens import stream, xc_file
+from xcodec.utils.errors import one_line, say_error
 
 MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
+
+
+def info(
+    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="An .xc file, audio, or a model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per item, on a line.")] = False,
+) -> None:
+    """Say what a file of tokens, an audio file or a model is.
+
+    Example: xcodec info speech.xc
+
+    A model, by name or folder: xcodec info xcodec-mini
+    """
+    failed = False
+    for index, item in enumerate(items):
+        try:
+            facts = describe(item)
+        except (ValueError, OSError) as error:
+            say_error(one_line(error))
+            failed = True
+            continue
+        if as_json:
+            print(json.dumps(facts))
+        else:
+            lines = [f"{name:<19}{_readable(value)}" for name, value in facts.items()]
+            print("\n" * (index > 0) + "\n".join(lines))
+    raise typer.Exit(int(failed))
 
 
 def describe(item: str) -> dict[str, object]:
@@ -111,3 +142,9 @@ def _describe_language_model(folder: str) -> dict[str, object]:
         "longest_seconds": config.longest / config.codec.frame_rate,
         "parameters": sum(each.numel() for each in model.parameters()),
     }
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_readable, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -319,3 +319,34 @@ class XCodecConfig:
         if "quantizer" in values:
             values["quantizer"] = _build(QuantizerConfig, values["quantizer"], "quantizer.")
         return _build(cls, values, "")
+
+
+class CodecProperties:
+    """What a codec says of itself, by its config: the plain network and the one on an engine alike."""
+
+    config: XCodecConfig
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio in and out, in Hz."""
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.config.frame_rate
+
+    @property
+    def bandwidths(self) -> tuple[float, ...]:
+        """What ``encode`` offers, in kbit/s, lowest first."""
+        return self.config.bandwidths
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries per codebook; codes lie in [0, codebook_size)."""
+        return self.config.quantizer.codebook_size

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcodec.codec import checkpoint, formats
-from xcodec.codec.config import DacConfig, XCodecConfig
+from xcodec.codec.config import CodecProperties, DacConfig, XCodecConfig
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.inputs import as_audio, as_codes, check_samples, describe, full_precision
 from xcodec.codec.quantizer import Quantized, ResidualVectorQuantizer
@@ -68,7 +68,7 @@ class CodecOutput:
     """[B, N, bins]: with the phases of a vocoder, where there is one and audio was asked for."""
 
 
-class XCodec(nn.Module):
+class XCodec(CodecProperties, nn.Module):
     """The network: :meth:`forward` to train it, :meth:`encode` and :meth:`decode` to try it.
 
     To use a trained codec, :func:`xcodec.load` wraps one for speed; this is what to train, trace and publish.
@@ -171,31 +171,6 @@ class XCodec(nn.Module):
             self.save_pretrained(os.path.join(folder, "model"), dtype)
             api.create_repo(repository, exist_ok=True, **options)
             return str(api.upload_folder(repo_id=repository, folder_path=os.path.join(folder, "model")).commit_url)
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the audio in and out, in Hz."""
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        """Samples per frame."""
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.config.frame_rate
-
-    @property
-    def bandwidths(self) -> tuple[float, ...]:
-        """What :meth:`encode` offers, in kbit/s, lowest first."""
-        return self.config.bandwidths
-
-    @property
-    def codebook_size(self) -> int:
-        """Entries per codebook; codes lie in [0, codebook_size)."""
-        return self.config.quantizer.codebook_size
 
     @property
     def device(self) -> torch.device:

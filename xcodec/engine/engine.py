@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from xcodec.codec.checkpoint import Fingerprint
-from xcodec.codec.config import XCodecConfig
+from xcodec.codec.config import CodecProperties
 from xcodec.codec.inputs import full_precision
 from xcodec.codec.model import Latents, XCodec
-from xcodec.engine.accelerate import exact, fast
+from xcodec.engine.exact import exact
+from xcodec.engine.fast import fast
 
 Engine = Literal["exact", "fast"]
 ENGINES: dict[str, Callable[[XCodec], XCodec]] = {"exact": exact, "fast": fast}
@@ -54,7 +55,7 @@ def load(
     return Codec(XCodec.from_pretrained(source, device=device), engine)
 
 
-class Codec:
+class Codec(CodecProperties):
     """An :class:`XCodec` on an engine: the same codes and audio, sooner. For inference.
 
     Args:
@@ -64,8 +65,7 @@ class Codec:
 
     def __init__(self, model: XCodec, engine: Engine = "exact") -> None:
         _check_engine(engine)
-        self.model = model
-        self.engine = engine
+        self.model, self.config, self.engine = model, model.config, engine
         self._accelerate()
 
     def _accelerate(self) -> None:
@@ -102,36 +102,6 @@ class Codec:
         """The quantiser's input, of whole frames [B, 1, F × hop_length]; see :meth:`XCodec.latents`."""
         with full_precision(self.device), torch.no_grad():
             return self.network.latents(wav)
-
-    @property
-    def config(self) -> XCodecConfig:
-        """Of the model."""
-        return self.model.config
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the audio in and out, in Hz."""
-        return self.model.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        """Samples per frame."""
-        return self.model.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.model.frame_rate
-
-    @property
-    def bandwidths(self) -> tuple[float, ...]:
-        """What :meth:`encode` offers, in kbit/s, lowest first."""
-        return self.model.bandwidths
-
-    @property
-    def codebook_size(self) -> int:
-        """Entries per codebook; codes lie in [0, codebook_size)."""
-        return self.model.codebook_size
 
     @property
     def device(self) -> torch.device:

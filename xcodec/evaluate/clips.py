@@ -57,7 +57,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Which clips to take.
 
     Raises:
@@ -80,19 +80,19 @@ class Choice:
             raise ValueError(f"clips per domain must be at least 1, not {self.per_domain}")
 
 
-def choose(paths: Sequence[Path], choice: Choice) -> list[Clip]:
+def choose(paths: Sequence[Path], selection: Selection) -> list[Clip]:
     """Clips of audio files, folders and whatever else `xcodec.data` reads (manifests, lists, Lhotse).
 
     Raises:
         DataError: a path that holds nothing, or nothing long enough.
     """
-    items = [item for path in paths for item in _items(path, choice.domain)]
-    kept = [item for item in items if item.seconds >= choice.shortest]
+    items = [item for path in paths for item in _items(path, selection.domain)]
+    kept = [item for item in items if item.seconds >= selection.shortest]
     if not kept:
-        raise DataError(f"none of {len(items)} recordings lasts {choice.shortest:g} s")
+        raise DataError(f"none of {len(items)} recordings lasts {selection.shortest:g} s")
     clips = []
     for domain in sorted({item.domain for item in kept}):
-        clips += _spaced([item for item in kept if item.domain == domain], choice)
+        clips += _spaced([item for item in kept if item.domain == domain], selection)
     return _named(clips)
 
 
@@ -105,15 +105,15 @@ def _items(path: Path, domain: str) -> list[AudioItem]:
     return read_corpus(path, default_domain=domain)
 
 
-def _spaced(items: list[AudioItem], choice: Choice) -> list[tuple[AudioItem, int, int]]:
+def _spaced(items: list[AudioItem], selection: Selection) -> list[tuple[AudioItem, int, int]]:
     """Evenly spaced recordings, whole ones first: those that must be cut serve only where there are too few."""
-    wanted = len(items) if choice.per_domain is None else min(choice.per_domain, len(items))
-    whole = [item for item in items if item.seconds <= choice.longest]
+    wanted = len(items) if selection.per_domain is None else min(selection.per_domain, len(items))
+    whole = [item for item in items if item.seconds <= selection.longest]
     pool = whole if len(whole) >= wanted else items
     picked = [pool[index * len(pool) // wanted] for index in range(wanted)]
     cut = []
     for item in picked:
-        samples = min(item.samples, round(choice.longest * item.sample_rate))
+        samples = min(item.samples, round(selection.longest * item.sample_rate))
         cut.append((item, (item.samples - samples) // 2, samples))
     return cut
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcodec.engine.engine import Engine, load
 from xcodec.tokens.xc_file import AudioTokenizer
 
 Audio = NDArray[np.float32]
@@ -79,14 +80,10 @@ class Tokenizer:
 
     def encode(self, wav: Audio) -> NDArray[np.int64]:
         """`[T]` to codes `[K, F]`."""
-        import torch
-
         return self.tokenizer.encode(torch.from_numpy(wav)[None, None], self.kbps)[0].cpu().numpy()
 
     def __call__(self, wav: Audio) -> Coded:
         """See `EvaluatedCodec`."""
-        import torch
-
         start = time.perf_counter()
         codes = self.encode(wav)
         middle = time.perf_counter()
@@ -154,8 +151,6 @@ class Codec2:
     @property
     def identity(self) -> str:
         """See `EvaluatedCodec`."""
-        from importlib.metadata import version
-
         return f"{self.label}, pycodec2 {version('pycodec2')}"
 
     def __call__(self, wav: Audio) -> Coded:
@@ -248,21 +243,25 @@ class Opus:
 # Without `@`, a codec is evaluated at its highest bandwidth (Codec 2 at 3.2, Opus at 12 kbps), with `@all` at each.
 
 
-def open_codecs(specs: Sequence[str]) -> list[EvaluatedCodec]:
+def open_codecs(specs: Sequence[str], engine: Engine = "exact") -> list[EvaluatedCodec]:
     """Codecs by name, in order; each model is loaded once, whatever the number of its bandwidths.
+
+    Args:
+        specs: `NAME`, `NAME@KBPS` or `NAME@all`.
+        engine: of our own codecs, as `xcodec.load` takes it.
 
     Raises:
         ValueError: a name that nothing answers to, a bandwidth that a codec lacks, or the same codec twice.
     """
     loaded: dict[str, tuple[str, object]] = {}
-    codecs = [codec for spec in specs for codec in _open(spec, loaded)]
+    codecs = [codec for spec in specs for codec in _open(spec, engine, loaded)]
     labels = [codec.label for codec in codecs]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"named twice: {', '.join(twice)}")
     return codecs
 
 
-def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[EvaluatedCodec]:
+def _open(spec: str, engine: Engine, loaded: dict[str, tuple[str, object]]) -> list[EvaluatedCodec]:
     name, _, rate = spec.rpartition("@") if "@" in spec else (spec, "", "")
     kbps = _kbps(rate, spec)
     if name == "original":
@@ -275,7 +274,7 @@ def _open(spec: str, loaded: dict[str, tuple[str, object]]) -> list[EvaluatedCod
         return [Opus(12.0 if kbps is None else kbps)]
     if name == "codec2":
         return [Codec2(each) for each in (MODES if rate == "all" else [MODES[-1] if kbps is None else kbps])]
-    return _tokenizers(name, kbps, rate == "all", loaded)
+    return _tokenizers(name, kbps, rate == "all", engine, loaded)
 
 
 def _kbps(rate: str, spec: str) -> float | None:
@@ -288,12 +287,10 @@ def _kbps(rate: str, spec: str) -> float | None:
 
 
 def _tokenizers(
-    name: str, kbps: float | None, every: bool, loaded: dict[str, tuple[str, object]]
+    name: str, kbps: float | None, every: bool, engine: Engine, loaded: dict[str, tuple[str, object]]
 ) -> list[EvaluatedCodec]:
-    from xcodec.tokens.xc_file import AudioTokenizer
-
     if name not in loaded:
-        loaded[name] = _load(name)
+        loaded[name] = _load(name, engine)
     identity, tokenizer = loaded[name]
     assert isinstance(tokenizer, AudioTokenizer)
     offered = tokenizer.bandwidths
@@ -303,19 +300,15 @@ def _tokenizers(
     return [Tokenizer(f"{_short(name)}@{each:g}", f"{identity}@{each:g}", tokenizer, each) for each in wanted]
 
 
-def _load(name: str) -> tuple[str, object]:
+def _load(name: str, engine: Engine) -> tuple[str, object]:
     """What is behind a name, and its exact identity, wherever it is kept."""
     short = _short(name)
     if name.startswith("hf:"):
-        from importlib.metadata import version
-
         tokenizer = TransformersTokenizer.from_pretrained(name.removeprefix("hf:"))
         revision = getattr(tokenizer.model.config, "_commit_hash", None) or "local"
         return f"{short} ({revision}), transformers {version('transformers')}", tokenizer
-    from xcodec.engine.engine import load
-
-    codec = load(name)
-    return f"{short} ({codec.fingerprint.weights})", codec
+    codec = load(name, engine=engine)
+    return f"{short} ({codec.fingerprint.weights}{', fast' if engine == 'fast' else ''})", codec
 
 
 def _short(name: str) -> str:

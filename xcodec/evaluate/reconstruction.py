@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from xcodec import audio
+from xcodec.engine.engine import Engine
 from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, fix_length, open_codecs
@@ -48,6 +49,8 @@ class Settings:
     """A Whisper model for `wer`: name or folder."""
     keep: int = 2
     """Of so many clips per domain, the decoded audio is kept for the report."""
+    engine: Engine = "exact"
+    """Of our own codecs."""
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Evaluator:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = make([name for name in settings.metrics if name != WER])
-        self.codecs = open_codecs(settings.codecs)
+        self.codecs = open_codecs(settings.codecs, settings.engine)
         self.recogniser = Recogniser(settings.asr) if WER in settings.metrics else None
 
     def backends(self) -> dict[str, str]:
@@ -237,24 +240,24 @@ def _kept(clips: Sequence[Clip], count: int) -> set[str]:
 Cost = dict[str, float]
 
 
-def measure(spec: str, clips: Sequence[Clip]) -> dict[str, Cost]:
+def measure(spec: str, clips: Sequence[Clip], engine: Engine = "exact") -> dict[str, Cost]:
     """Of each codec that a spec names, on one thread, the median over clips.
 
     Returns:
         By label: `encode_speed` and `decode_speed` in seconds of audio per second, `load_seconds`, and `peak_mb`, the
         most memory that the process held while it worked, of which `base_mb` is Python with torch alone.
     """
-    (costs,) = parallel_map(_measure, [(spec, list(clips))], jobs=2)  # one task, so one other process
+    (costs,) = parallel_map(_measure, [(spec, list(clips), engine)], jobs=2)  # one task, so one other process
     return costs
 
 
-def _measure(spec: str, clips: list[Clip]) -> dict[str, Cost]:
+def _measure(spec: str, clips: list[Clip], engine: Engine) -> dict[str, Cost]:
     import torch
 
     torch.set_num_threads(1)
     base = peak_memory()
     start = time.perf_counter()
-    codecs = open_codecs([spec])
+    codecs = open_codecs([spec], engine)
     loaded = time.perf_counter() - start
     result = {}
     for codec in codecs:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from xcodec.codec.model import XCodec
-from xcodec.engine.engine import Codec
+from xcodec.engine.engine import Codec, Engine
 from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
@@ -103,6 +103,8 @@ class SemanticSettings:
     budget: Budget = field(default_factory=Budget)
     max_items: int = 10
     """Of `abx`."""
+    engine: Engine = "exact"
+    """Of our own codecs."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def run(settings: SemanticSettings, clips: Sequence[Clip]) -> Iterator[int]:
     Raises:
         ValueError: a codec without tokens, or one that cannot be had; nothing has been written then.
     """
-    codecs = [_with_tokens(codec) for codec in open_codecs(settings.codecs)]
+    codecs = [_with_tokens(codec) for codec in open_codecs(settings.codecs, settings.engine)]
     aligned = _Alignments(settings.items)
     budget = asdict(settings.budget)
     journal = Journal(

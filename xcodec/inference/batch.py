@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from xcodec.engine.engine import Engine
     from xcodec.inference.files import Channels, FileReport, Progress
 
-
-# Which output file is made from which input file, decided before any work begins.
-#
-# xcodec encode a.wav a.xc           a file becomes a file
-# xcodec encode a.wav b.mp3 out      files go into a folder: out/a.xc, out/b.xc
-# xcodec encode in out               a folder is mirrored: in/x/a.wav becomes out/x/a.xc
-
 Operation = Literal["encode", "decode", "reconstruct"]
 
 TOKEN_SUFFIX = ".xc"
@@ -54,7 +47,11 @@ class Plan:
 
 
 def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str) -> Plan:
-    """Decide what becomes what.
+    """Decide, before any work begins, which output file is made from which input file.
+
+        xcodec encode a.wav a.xc           a file becomes a file
+        xcodec encode a.wav b.mp3 out      files go into a folder: out/a.xc, out/b.xc
+        xcodec encode in out               a folder is mirrored: in/x/a.wav becomes out/x/a.xc
 
     Args:
         operation: says which files to look for and which can be written.
@@ -79,17 +76,6 @@ def plan(operation: Operation, sources: Sequence[Path], target: str, suffix: str
         into_folder = True
     _check_distinct(tasks)
     return Plan(tasks, into_folder)
-
-
-def find_tokens(folder: Path) -> list[Path]:
-    """All `.xc` files below a folder, sorted; hidden ones are left out."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() == TOKEN_SUFFIX
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
 
 
 def _slash_ends(target: str) -> bool:
@@ -123,7 +109,7 @@ def _into_folder(operation: Operation, source: Path, target: Path, suffix: str) 
     if not source.is_dir():
         _check_file(source)
         return [Task(source, target / source.with_suffix(suffix).name)]
-    files = find_tokens(source) if operation == "decode" else find_audio(source)
+    files = find_audio(source, {TOKEN_SUFFIX} if operation == "decode" else AUDIO_SUFFIXES)
     if source.resolve() in target.resolve().parents:  # what an earlier run made there is not new input
         files = [file for file in files if target.resolve() not in file.resolve().parents]
     if not files:
@@ -174,7 +160,6 @@ class Work:
         from xcodec.engine.engine import load
         from xcodec.inference.files import FileCodec
 
-        _check_device(self.device)
         codec = load(self.model, device=self.device, engine=self.engine)
         files = FileCodec(codec, self.bandwidth, self.channels, make_folders)
         return {"encode": files.encode, "decode": files.decode, "reconstruct": files.reconstruct}[self.operation]
@@ -200,15 +185,6 @@ def run(work: Work, plan: Plan, jobs: int = 1, progress: Progress | None = None)
     jobs = min(jobs, len(plan.tasks))
     setup = partial(_attempts_of, work, plan.into_folder) if jobs > 1 else lambda: partial(_attempt, operate, progress)
     yield from run_tasks(setup, plan.tasks, jobs, _died)
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"cannot compute on device {name}: {str(error).splitlines()[0]}") from error
 
 
 def _attempts_of(work: Work, make_folders: bool) -> Callable[[Task], Outcome]:

@@ -6,85 +6,30 @@ read, coded and written piece by piece, so that hours need no more memory than a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec import audio
+from xcodec.audio.decoding import Audio
 from xcodec.engine.engine import Codec
 from xcodec.inference.streaming import StreamingDecoder, StreamingEncoder
 from xcodec.tokens.stream import open_tokens
 from xcodec.tokens.xc_file import TokenFileError, TokenHeader, TokenWriter
 from xcodec.utils.signals import signals_deferred, writing
 
-# An audio file that is encoded while it is read.
-
 Channels = Literal["mix", "keep"]
 Progress = Callable[[float], None]
 """Is told, again and again, what share of a file is done, from 0 to 1."""
-
-
-class Recording:
-    """Codes of a file of any length, in constant memory.
-
-    Args:
-        codec: the model.
-        path: of the audio.
-        bandwidth: of the codes, in kbps per channel.
-        channels: `mix` codes the mean of all channels, `keep` codes each channel as a clip of its own.
-        progress: is told how far the file has been read, if it states its length.
-    """
-
-    def __init__(
-        self,
-        codec: Codec,
-        path: Path,
-        bandwidth: float | None = None,
-        channels: Channels = "mix",
-        progress: Progress | None = None,
-    ) -> None:
-        self._codec, self._path, self._bandwidth = codec, path, bandwidth
-        self._mono = channels == "mix"
-        self._progress = progress
-        self.samples = 0
-        """Read so far, per channel, at the codec's rate."""
-
-    def codes(self) -> Iterator[Tensor]:
-        """Pieces int64 [C, K, f], once.
-
-        Raises:
-            OSError: the file cannot be read.
-            AudioError: it is not intact audio; if it is damaged deep inside, that shows only there.
-        """
-        expected = audio.stated_seconds(self._path) if self._progress is not None else None
-        encoders: list[StreamingEncoder] = []
-        for block in self._blocks():
-            # Each channel by itself, so that it gets the codes it gets alone.
-            encoders = encoders or [StreamingEncoder(self._codec, self._bandwidth) for _ in block]
-            self.samples += block.shape[1]
-            yield torch.cat([encoder.encode(channel) for encoder, channel in zip(encoders, block, strict=True)])
-            if self._progress is not None and expected is not None:
-                self._progress(min(self.samples / self._codec.sample_rate / expected, 1.0))
-        yield torch.cat([encoder.finish() for encoder in encoders])
-
-    def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        blocks = audio.stream(self._path, self._codec.sample_rate, mono=self._mono)
-        with closing(blocks):
-            while True:
-                with signals_deferred():
-                    block = next(blocks, None)
-                if block is None:
-                    return
-                yield block
-
+CodePieces = Iterator[tuple[Tensor, int]]
+"""Codes int64 [C, K, f] of a file, piece by piece, and as of each, how many samples per channel the file has, so far
+as is known; the last piece has the exact number."""
 
 _BLOCK_FRAMES = 1_000
 """Decoded at a time."""
@@ -126,16 +71,9 @@ class FileCodec:
     """
 
     def __init__(
-        self,
-        codec: Codec,
-        bandwidth: float | None = None,
-        channels: Channels = "mix",
-        make_folders: bool = False,
+        self, codec: Codec, bandwidth: float | None = None, channels: Channels = "mix", make_folders: bool = False
     ) -> None:
-        self._codec = codec
-        self._bandwidth = bandwidth
-        self._channels = channels
-        self._make_folders = make_folders
+        self._codec, self._bandwidth, self._channels, self._make_folders = codec, bandwidth, channels, make_folders
         codec.config.codebooks_for(bandwidth)  # a wrong one is refused before there is any work
 
     def encode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
@@ -145,14 +83,13 @@ class FileCodec:
             OSError: a file cannot be read or written.
             AudioError: the source is not intact audio.
         """
-        recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
-        pieces, shape = _begun(recording.codes())
+        codes, header = self._begun(self._encoded(source, progress))
         self._prepare(target)
-        with TokenWriter(target, self._header(shape)) as writer:
-            for codes in pieces:
-                writer.write(codes.cpu().numpy())
-            writer.samples = recording.samples
-        return self._report(source, target, shape, recording.samples)
+        with TokenWriter(target, header) as writer:
+            for piece, samples in codes:
+                writer.write(piece.cpu().numpy())
+                writer.samples = samples
+        return self._report(source, target, header, writer.samples)
 
     def decode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
         """An `.xc` file, or a saved stream of codes, to audio of exactly the samples that were encoded.
@@ -163,12 +100,15 @@ class FileCodec:
             AudioError: the target's suffix cannot be written.
         """
         with open_tokens(source) as tokens:
-            header = tokens.header
-            self._check_model(header, source)
-            writer = audio.Writer(target, header.sample_rate, header.channels)
-            blocks = (torch.from_numpy(block) for block in tokens.blocks(_BLOCK_FRAMES))
-            self._write_audio(writer, target, blocks, header.channels, lambda: header.samples, progress)
-        return self._report(source, target, (header.channels, header.codebooks), header.samples)
+            header, codec = tokens.header, self._codec
+            header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), source)
+            # The same weights can be run in one way only, so these differ only if the file was made to deceive.
+            made_for = (header.sample_rate, header.hop_length, header.codebook_size)
+            if made_for != (codec.sample_rate, codec.hop_length, codec.codebook_size):
+                raise TokenFileError(f"{source}: contradicts the model that it names")
+            codes = ((torch.from_numpy(block), header.samples) for block in tokens.blocks(_BLOCK_FRAMES))
+            samples = self._write_audio(target, codes, header.channels, progress)
+        return self._report(source, target, header, samples)
 
     def reconstruct(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
         """Audio through the codec and back: what `encode` and then `decode` give.
@@ -177,87 +117,87 @@ class FileCodec:
             OSError: a file cannot be read or written.
             AudioError: the source is not intact audio, or the target's suffix cannot be written.
         """
-        # Before the work, because it knows which formats can be written.
-        audio.Writer(target, self._codec.sample_rate)
-        recording = Recording(self._codec, source, self._bandwidth, self._channels, progress)
-        pieces, shape = _begun(recording.codes())
-        writer = audio.Writer(target, self._codec.sample_rate, shape[0])
+        audio.Writer(target, self._codec.sample_rate)  # before the work, because it knows which formats can be written
+        codes, header = self._begun(self._encoded(source, progress))
         # Of the last frame, what lies beyond the recording is cut off; until then, less is decoded than was read.
-        self._write_audio(writer, target, pieces, shape[0], lambda: recording.samples)
-        return self._report(source, target, shape, recording.samples)
+        samples = self._write_audio(target, codes, header.channels)
+        return self._report(source, target, header, samples)
 
-    def _write_audio(
-        self,
-        writer: audio.Writer,
-        target: Path,
-        codes: Iterator[Tensor],
-        channels: int,
-        samples: Callable[[], int],
-        progress: Progress | None = None,
-    ) -> None:
-        """Codes [C, K, f], piece by piece, to the first `samples` of the audio they stand for."""
+    def _encoded(self, source: Path, progress: Progress | None) -> CodePieces:
+        """Audio of any length, in constant memory, while it is read; each channel gets the codes it gets alone.
+
+        If it is damaged deep inside, that shows only there.
+        """
+        rate, samples = self._codec.sample_rate, 0
+        expected = audio.stated_seconds(source) if progress is not None else None
+        encoders: list[StreamingEncoder] = []
+        with closing(audio.stream(source, rate, mono=self._channels == "mix")) as blocks:
+            while (block := _next(blocks)) is not None:
+                encoders = encoders or [StreamingEncoder(self._codec, self._bandwidth) for _ in block]
+                samples += block.shape[1]
+                yield torch.cat([each.encode(channel) for each, channel in zip(encoders, block, strict=True)]), samples
+                if progress is not None and expected is not None:
+                    progress(min(samples / rate / expected, 1.0))
+        yield torch.cat([encoder.finish() for encoder in encoders]), samples
+
+    def _begun(self, codes: CodePieces) -> tuple[CodePieces, TokenHeader]:
+        """The same pieces, of which the first has been made already, and the header that fits them.
+
+        What cannot be read at all fails here, before there is a file to write.
+        """
+        first = next(codes)
+        channels, codebooks, _ = first[0].shape
+        return chain([first], codes), token_header(self._codec, codebooks, channels)
+
+    def _write_audio(self, target: Path, codes: CodePieces, channels: int, progress: Progress | None = None) -> int:
+        """The audio that codes stand for; gives the number of samples."""
+        writer = audio.Writer(target, self._codec.sample_rate, channels)
         pieces = self._decoded(codes, channels)
         first = next(pieces)  # before there is a file
         self._prepare(target)
         with writing(writer):
-            for piece in chain([first], pieces):
+            for piece, samples in chain([first], pieces):
                 with signals_deferred():
-                    writer.write(piece[:, : samples() - writer.samples])
+                    writer.write(piece[:, : samples - writer.samples])
                 if progress is not None:
-                    progress(writer.samples / samples())
+                    progress(writer.samples / samples)
+        return writer.samples
 
-    def _decoded(self, codes: Iterator[Tensor], channels: int) -> Iterator[NDArray[np.float32]]:
-        """Codes [C, K, f], piece by piece, to audio [C, t], each channel decoded as if alone."""
+    def _decoded(self, codes: CodePieces, channels: int) -> Iterator[tuple[Audio, int]]:
+        """Audio [C, t], piece by piece, each channel decoded as if alone, and the samples known by then."""
         decoders = [StreamingDecoder(self._codec, _BLOCK_FRAMES) for _ in range(channels)]
-        for piece in codes:
+        samples = 0
+        for piece, samples in codes:
             made = [decoder.decode(channel) for decoder, channel in zip(decoders, piece, strict=True)]
             if made[0].numel():
-                yield torch.cat(made)[:, 0].cpu().numpy()  # (C, 1, t) -> (C, t)
-        yield torch.cat([decoder.finish() for decoder in decoders])[:, 0].cpu().numpy()
+                yield torch.cat(made)[:, 0].cpu().numpy(), samples  # (C, 1, t) -> (C, t)
+        yield torch.cat([decoder.finish() for decoder in decoders])[:, 0].cpu().numpy(), samples
 
     def _prepare(self, target: Path) -> None:
         if self._make_folders:
             target.parent.mkdir(parents=True, exist_ok=True)
 
-    def _header(self, shape: tuple[int, ...]) -> TokenHeader:
-        """For codes [C, K, …], whose number is not known yet."""
-        codec = self._codec
-        return TokenHeader(
-            channels=shape[0],
-            codebooks=shape[1],
-            codebook_size=codec.codebook_size,
-            sample_rate=codec.sample_rate,
-            hop_length=codec.hop_length,
-            model=codec.config.name,
-            model_hash=bytes.fromhex(codec.fingerprint.tokens),
-        )
-
-    def _check_model(self, header: TokenHeader, source: Path) -> None:
-        codec = self._codec
-        header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), source)
-        # The same weights can be run in one way only, so these differ only if the file was made to deceive.
-        made_for = (header.sample_rate, header.hop_length, header.codebook_size)
-        if made_for != (codec.sample_rate, codec.hop_length, codec.codebook_size):
-            raise TokenFileError(f"{source}: contradicts the model that it names")
-
-    def _report(self, source: Path, target: Path, shape: tuple[int, ...], samples: int) -> FileReport:
-        codec = self._codec
-        bits = (codec.codebook_size - 1).bit_length() * shape[0] * shape[1]  # per frame
+    def _report(self, source: Path, target: Path, header: TokenHeader, samples: int) -> FileReport:
+        kbps = round(header.frame_bits * self._codec.frame_rate / 1000, 4)
         return FileReport(
-            source=source,
-            target=target,
-            sample_rate=codec.sample_rate,
-            samples=samples,
-            channels=shape[0],
-            kbps=round(bits * codec.frame_rate / 1000, 4),
-            bytes=target.stat().st_size,
+            source, target, self._codec.sample_rate, samples, header.channels, kbps, target.stat().st_size
         )
 
 
-def _begun(pieces: Iterator[Tensor]) -> tuple[Iterator[Tensor], tuple[int, ...]]:
-    """The same pieces, of which the first has been made already, and its shape.
+def token_header(codec: Codec, codebooks: int, channels: int = 1) -> TokenHeader:
+    """Of codes that a codec makes, whose number is not known yet."""
+    return TokenHeader(
+        channels=channels,
+        codebooks=codebooks,
+        codebook_size=codec.codebook_size,
+        sample_rate=codec.sample_rate,
+        hop_length=codec.hop_length,
+        model=codec.config.name,
+        model_hash=bytes.fromhex(codec.fingerprint.tokens),
+    )
 
-    What cannot be read at all fails here, before there is a file to write.
-    """
-    first = next(pieces)
-    return chain([first], pieces), tuple(first.shape)
+
+def _next(blocks: Generator[Audio]) -> Audio | None:
+    """The next block, or None at the end, without a signal while it is read."""
+    with signals_deferred():
+        return next(blocks, None)

@@ -16,6 +16,7 @@ import torch
 
 from xcodec import audio
 from xcodec.engine.engine import Codec
+from xcodec.inference.files import token_header
 from xcodec.inference.streaming import LIVE_FRAMES, StreamingDecoder, StreamingEncoder
 from xcodec.tokens import stream, xc_file
 
@@ -38,15 +39,7 @@ def encode_pipe(
             `StreamingEncoder`.
     """
     encoder = StreamingEncoder(codec, bandwidth, look_ahead, LIVE_FRAMES)
-    header = xc_file.TokenHeader(
-        channels=1,
-        codebooks=codec.config.codebooks_for(bandwidth),
-        codebook_size=codec.codebook_size,
-        sample_rate=codec.sample_rate,
-        hop_length=codec.hop_length,
-        model=codec.config.name,
-        model_hash=bytes.fromhex(codec.fingerprint.tokens),
-    )
+    header = token_header(codec, codec.config.codebooks_for(bandwidth))
     blocks = _pcm(source, codec.sample_rate)
     first = next(blocks, None)
     if first is None:

@@ -31,6 +31,11 @@ def one_line(error: BaseException) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
 
 
+def say_error(message: str) -> None:
+    """Print the line that stands for a failure, on standard error."""
+    print(f"error: {message}", file=sys.stderr)
+
+
 def warn_in_one_line() -> None:
     """From now on, a warning is one line on standard error, without its place in the code."""
 

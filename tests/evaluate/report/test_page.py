@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec import audio
-from xcodec.evaluate.clips import Choice, choose
+from xcodec.evaluate.clips import Selection, choose
 from xcodec.evaluate.metrics import Signal
 from xcodec.evaluate.reconstruction import Evaluator, Settings, run
 from xcodec.evaluate.report import write_report
@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, speech: Signal) -> Path:
         rows.append(row | {"text": HOSTILE})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tiny_codec(teacher=None).save_pretrained(folder / "tiny")
-    clips = choose([folder], Choice())
+    clips = choose([folder], Selection())
     settings = Settings(("original", f"{folder / 'tiny'}@all", "opus@12"), folder, ("log_mel", "stft"))
     evaluator = Evaluator(settings)
     list(run(evaluator, clips))

@@ -1,41 +1,26 @@
-"""An XCodec on faster networks: ``exact`` keeps float32's precision, ``fast`` uses lower precision where it is faster.
+"""An XCodec in lower precision where the processor gains by it.
 
-Both leave the model as it is, and make a network beside it, some parts of which compute the same in another way. What
-is to gain without losing a digit: weight norms multiplied out once, and on a CPU our own kernels for DAC, since
-PyTorch's convolutions run at half of the processor's peak or less, and the Snakes between them make five passes over
-memory each. What ``fast`` takes beyond that: fewer multiplications (winograd.py), int16 and half precision, where the
-processor gains by it (autotune.py).
+Beyond what `exact` does: fewer multiplications (Winograd's), int16 and half precision, as the device can (autotune.py),
+and only where a trial shows that the result is near.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.model import XCodec
 from xcodec.codec.semantic import Teacher
-from xcodec.engine import ops
 from xcodec.engine.autotune import Abilities, abilities
 from xcodec.engine.dac import KernelDac
+from xcodec.engine.exact import sharing_weights
 from xcodec.engine.semantic import KernelCodebook, KernelSemanticEncoder, replace_layers
 
 _TOLERATED = 0.01
 """Of a signal's energy, as the error of less precision: 20 dB. Rounding to bfloat16 makes an error of some 40 dB."""
-
-
-def exact(model: XCodec) -> XCodec:
-    """A network with the model's codes, and its audio but for float32's rounding."""
-    network = _beside(model)
-    for name in ("acoustic_encoder", "acoustic_decoder"):
-        part = getattr(network, name)
-        if KernelDac.supported(part) and ops.available():
-            setattr(network, name, KernelDac(part, winograd=False))
-    return network
 
 
 def fast(model: XCodec, able: Abilities | None = None) -> XCodec:
@@ -45,7 +30,7 @@ def fast(model: XCodec, able: Abilities | None = None) -> XCodec:
         model: is left as it is.
         able: what to use; by default, as measured on its device.
     """
-    network = _beside(model)
+    network = sharing_weights(model)
     if model.prior.weight.dtype is not torch.float32:
         return network
     able = able or abilities(model.device)
@@ -62,38 +47,6 @@ def fast(model: XCodec, able: Abilities | None = None) -> XCodec:
             if KernelCodebook.supported(level.codebook.vectors):
                 setattr(level, "codebook", KernelCodebook(level.codebook.vectors))  # noqa: B010
     return network
-
-
-def _beside(model: XCodec) -> XCodec:
-    """A copy whose parts can be replaced; its weights are the model's own, but for weight norms, multiplied out."""
-    network = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
-    without_weight_norms(network)
-    return network.eval()
-
-
-def without_weight_norms(network: nn.Module) -> None:
-    """Replace convolutions under weight norms by plain ones."""
-    for parent in list(network.modules()):
-        for name, layer in parent.named_children():
-            if parametrize.is_parametrized(layer, "weight"):
-                assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
-                setattr(parent, name, _multiplied_out(layer))
-
-
-def _multiplied_out(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
-    """The same convolution with its weight computed once.
-
-    A new layer, because `remove_parametrizations` would alter the class that the layer shares with its copies.
-    """
-    kind: type[nn.Module] = nn.Conv1d
-    options: dict[str, Any] = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
-    if isinstance(layer, nn.ConvTranspose1d):
-        kind, options["output_padding"] = nn.ConvTranspose1d, layer.output_padding
-    options |= {"bias": layer.bias is not None, "device": layer.weight.device, "dtype": layer.weight.dtype}
-    folded = nn.utils.skip_init(kind, layer.in_channels, layer.out_channels, layer.kernel_size, **options)
-    folded.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
-    folded.bias = layer.bias
-    return folded
 
 
 class HalfPrecision(nn.Module):

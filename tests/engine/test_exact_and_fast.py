@@ -11,10 +11,11 @@ from torch import Tensor
 from tests.conftest import ACOUSTIC, TEACHERS, tiny_codec
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.model import XCodec
-from xcodec.engine import accelerate, ops
-from xcodec.engine.accelerate import Autocast, HalfPrecision, exact, fast
+from xcodec.engine import ops
 from xcodec.engine.autotune import Abilities, abilities
 from xcodec.engine.dac import KernelDac
+from xcodec.engine.exact import exact
+from xcodec.engine.fast import Autocast, HalfPrecision, fast
 from xcodec.engine.semantic import KernelCodebook, KernelFeatureEncoder, KernelSemanticEncoder
 from xcodec.inference.streaming import StreamingDecoder
 
@@ -68,7 +69,7 @@ def test_bits_depend_on_nothing_around_them(wide_codec: XCodec) -> None:
 
 
 def test_without_kernels_exact_is_the_plain_network(wide_codec: XCodec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate.ops, "available", lambda: False)
+    monkeypatch.setattr(ops, "available", lambda: False)
     codes = torch.randint(64, (1, 4, 50))
     assert torch.equal(exact(wide_codec).decode(codes), wide_codec.decode(codes))
 
@@ -123,7 +124,7 @@ def test_wrong_results_are_refused(wav: Tensor, monkeypatch: pytest.MonkeyPatch)
     """As a processor's units for bfloat16 may give them."""
     model = tiny_codec("dac", "hubert")
     assert kinds(fast(model, HALF)) & {HalfPrecision, Autocast}
-    monkeypatch.setattr(accelerate, "_TOLERATED", 1e-9)
+    monkeypatch.setattr("xcodec.engine.fast._TOLERATED", 1e-9)
     network = fast(model, HALF)
     assert not kinds(network) & {HalfPrecision, Autocast}
     assert torch.equal(network.encode(wav), model.encode(wav))
