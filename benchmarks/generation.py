@@ -20,8 +20,7 @@ from xcodec.lm.config import CodecSpec
 from xcodec.lm.generation import Limits, Request, Sampling, generate
 from xcodec.lm.layout import END, context
 from xcodec.lm.model import AutoregressiveLM, build_model
-from xcodec.train.config import read_run
-from xcodec.train.lm_config import LMTrainConfig
+from xcodec.train.config import LMTrainConfig, read_run
 
 TEXT = list(range(60))
 """As many symbols as a sentence of about four seconds has."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from xcodec import audio
-from xcodec.generate.common import default_model
+from xcodec.generate.codec_io import default_model
 from xcodec.generate.speech import SpeechOptions, TextToSpeech
 
 SAMPLES = Path(__file__).parent.parent / "samples"

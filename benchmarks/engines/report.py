@@ -16,7 +16,7 @@ from benchmarks.engines.agreement import Agreement
 from benchmarks.engines.codecs import REFERENCES
 from benchmarks.engines.length import LengthCost
 from benchmarks.engines.measure import Timing
-from xcodec.engine.autotune import Abilities, abilities
+from xcodec.engine.fast import Abilities, abilities
 from xcodec.utils.files import atomic_write
 
 

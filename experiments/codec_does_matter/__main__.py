@@ -87,8 +87,7 @@ def make_tokens(plan: Comparison, jobs: int) -> None:
 def train_models(plan: Comparison, changes: list[str]) -> None:
     """Every model on every codec's tokens, with every seed: same config, same data, same steps, same order."""
     from xcodec.train import lm
-    from xcodec.train.config import read_run
-    from xcodec.train.lm_config import LMTrainConfig
+    from xcodec.train.config import LMTrainConfig, read_run
 
     for seed in plan.seeds:
         for task in plan.tasks:

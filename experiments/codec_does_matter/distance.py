@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xcodec.utils.spectra import mel_filters, stft
+
 Embedding = NDArray[np.float64]
 
 RATE = 16_000
@@ -26,14 +28,12 @@ class Embedder:
     name = "log-mel statistics"
 
     def __init__(self) -> None:
-        from xcodec.utils.spectra import mel_filters
-
         self.filters = mel_filters(1024, BANDS, 16_000).T.numpy()
 
     def __call__(self, wav: NDArray[np.float32]) -> Embedding:
         """[T] -> [128]."""
         padded = torch.from_numpy(np.pad(wav, (0, max(0, 1024 - len(wav)))))
-        spectrum = torch.stft(padded, 1024, 256, window=torch.hann_window(1024), return_complex=True).abs().numpy()
+        spectrum = stft(padded, torch.hann_window(1024), 256).abs().T.numpy()  # (F, bins) -> (bins, F)
         bands = np.log(self.filters @ spectrum**2 + 1e-6)  # [bands, F]
         return np.concatenate([bands.mean(1), bands.std(1)])
 

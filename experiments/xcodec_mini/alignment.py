@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from xcodec.data.token_table import read_table
-from xcodec.lm.alignment import CODEBOOKS, HMMAligner
-from xcodec.lm.config import LMConfig, TextConfig
+from xcodec.lm.alignment import HMMAligner
+from xcodec.lm.config import ALIGNED_CODEBOOKS, CodecSpec, LMConfig, TextConfig
 from xcodec.lm.text import read
-from xcodec.train.lm_config import codec_spec_of
 
 LONGEST = 500
 """Frames."""
@@ -30,11 +29,11 @@ def main() -> None:
     text = TextConfig()
     ends: list[dict[str, np.ndarray]] = []
     for table in options.tables:
-        read_in = read_table(table, "train", domains=("speech",), codebooks=CODEBOOKS)
+        read_in = read_table(table, "train", domains=("speech",), codebooks=ALIGNED_CODEBOOKS)
         items = [item for item in read_in.items if item.text and item.frames <= LONGEST]
         items = items[:: max(1, len(items) // options.clips)][: options.clips]
         texts, codes = [read(item.text or "", text) for item in items], [item.codes for item in items]
-        aligner = HMMAligner(LMConfig(codec_spec_of(read_in.info), text=text))
+        aligner = HMMAligner(LMConfig(CodecSpec(**vars(read_in.info)), text=text))
         aligner.fit(texts, codes)
         ends.append({item.id: own.cumsum() for item, own in zip(items, aligner(texts, codes), strict=True)})
     apart = np.concatenate([np.abs(own - ends[1][name]) for name, own in ends[0].items() if name in ends[1]])

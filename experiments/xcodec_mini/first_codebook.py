@@ -27,6 +27,7 @@ import typer
 from torch import Tensor, nn
 
 from xcodec import audio
+from xcodec.utils.spectra import stft
 
 RATE, HOP = 16_000, 320
 CODEBOOK_SIZE = 1024
@@ -120,8 +121,8 @@ class FeatureExtractor:
 
 def log_mel_spectrogram(whisper: Any, wav: Tensor) -> Tensor:
     """[B, F × 320] -> Whisper's [B, 80, 2 F]."""
-    spectrum = torch.stft(wav, 400, 160, window=torch.hann_window(400), return_complex=True)[..., :-1].abs().square()
-    return whisper.log_mel(spectrum, whisper.filters)
+    power = stft(wav, torch.hann_window(400), 160)[:, :-1].abs().square()
+    return whisper.log_mel(power.transpose(1, 2), whisper.filters)  # (B, F, bins) -> (B, bins, F)
 
 
 @app.command()

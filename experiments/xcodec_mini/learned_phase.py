@@ -26,8 +26,8 @@ from xcodec.codec.spectrogram import Spectrogram
 from xcodec.codec.vocoder import Vocoder
 from xcodec.data.crops import CorpusConfig, CropConfig, RandomCrops
 from xcodec.train.config import LossWeights, SpectraConfig
-from xcodec.train.losses import ReconstructionLosses
-from xcodec.train.vocoder_losses import (
+from xcodec.train.losses import (
+    ReconstructionLosses,
     consistency_distance,
     log_amplitude_distance,
     phase_distance,

@@ -27,7 +27,7 @@ from xcodec import audio
 from xcodec.engine.engine import Codec
 from xcodec.evaluate.asr import Recogniser, errors
 from xcodec.evaluate.summary import estimate
-from xcodec.generate.common import default_model
+from xcodec.generate.codec_io import default_model
 from xcodec.generate.speech import SpeechOptions, TextToSpeech, VoicePrompt
 
 KINDS = ("recorded", "codec", "said")

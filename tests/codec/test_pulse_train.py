@@ -99,7 +99,7 @@ def test_low_bins_are_refined_and_the_crests_stay() -> None:
 
 def test_aligned_pieces_with_context_are_the_whole() -> None:
     """Of a voice, where pulses bind whole blocks together, whatever the size of the pieces."""
-    from xcodec.inference.streaming import Chunked, Chunks
+    from xcodec.inference.streaming import ChunkedNetwork, ChunkPlan
 
     torch.manual_seed(0)
     decoder = SpectralDecoder(CONFIG, 2 * HOP, RATE).double()
@@ -110,7 +110,7 @@ def test_aligned_pieces_with_context_are_the_whole() -> None:
     assert decoder.pulse_train is not None
     assert decoder.pulse_train(decoder.spectrogram.expand(spectra))[1].double().mean() > 0.8
     for frames in (1, 7, 25, 60):
-        chunks = Chunks(decoder.context_frames, decoder.context_frames, frames, frames, align=decoder.align_frames)
-        chunked = Chunked(decoder, chunks, samples_out=2 * HOP)
+        chunks = ChunkPlan(decoder.context_frames, decoder.context_frames, frames, frames, align=decoder.align_frames)
+        chunked = ChunkedNetwork(decoder, chunks, samples_out=2 * HOP)
         pieces = torch.cat([*chunked.push(features), *chunked.finish()], dim=2)
         torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-9)

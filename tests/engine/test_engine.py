@@ -202,7 +202,7 @@ def surroundings_now() -> list[object]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("surroundings", ["inference_mode", "default bfloat16"])
 def test_and_what_surrounds_a_call_stays_as_it_was(wav: Tensor, engine: Engine, surroundings: str) -> None:
-    autotune_anew()
+    measure_abilities_anew()
     with SURROUNDINGS[surroundings]():
         before = surroundings_now()
         codec = xcodec.load(engine=engine)
@@ -212,10 +212,10 @@ def test_and_what_surrounds_a_call_stays_as_it_was(wav: Tensor, engine: Engine, 
         assert surroundings_now() == before
 
 
-def autotune_anew() -> None:
-    from xcodec.engine import autotune, ops
+def measure_abilities_anew() -> None:
+    from xcodec.engine import fast, ops
 
-    autotune.abilities.cache_clear()
+    fast.abilities.cache_clear()
     ops.available.cache_clear()
 
 

@@ -12,10 +12,9 @@ from tests.conftest import ACOUSTIC, TEACHERS, tiny_codec
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.model import XCodec
 from xcodec.engine import ops
-from xcodec.engine.autotune import Abilities, abilities
 from xcodec.engine.dac import KernelDac
 from xcodec.engine.exact import exact
-from xcodec.engine.fast import Autocast, HalfPrecision, fast
+from xcodec.engine.fast import Abilities, Autocast, HalfPrecision, abilities, fast
 from xcodec.engine.semantic import KernelCodebook, KernelFeatureEncoder, KernelSemanticEncoder
 from xcodec.inference.streaming import StreamingDecoder
 

@@ -13,7 +13,7 @@ import torch
 
 from tests.conftest import tiny_codec
 from xcodec.codec.model import XCodec
-from xcodec.inference.export import ExportError, TeacherGraph, _to_onnx, export, traceable
+from xcodec.inference.export import ExportError, TeacherGraph, _to_onnx, export
 from xcodec.utils.files import NotReplaceableError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -91,7 +91,7 @@ def test_openvino_runs_hubert(exported: tuple[XCodec, Path]) -> None:
 
 def test_wavlm(tmp_path: Path) -> None:
     """Its graph alone: the others are those of a codec with HuBERT."""
-    codec, path = traceable(tiny_codec("dac", "wavlm")), tmp_path / "teacher.onnx"
+    codec, path = tiny_codec("dac", "wavlm"), tmp_path / "teacher.onnx"
     _to_onnx(TeacherGraph(codec), {"audio": torch.randn(2, 1, 16_000)}, "features", 320, path)
     graph = with_openvino(path)
     check_teacher(codec, lambda wav: graph([wav])[0])

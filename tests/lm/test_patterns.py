@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xcodec.lm.layout import Pattern, delay, flat, make_pattern
+from xcodec.lm.config import CodecSpec, LMConfig
+from xcodec.lm.layout import Pattern, delay, flat
 from xcodec.utils.config import ConfigError
 
 
@@ -57,6 +58,6 @@ def test_what_cannot_be_is_refused_when_built(
 
 def test_unknown_name_and_wrong_number_of_codebooks() -> None:
     with pytest.raises(ConfigError, match="known: flat, delay"):
-        make_pattern("parallel", 4)
+        LMConfig(CodecSpec("mine", "0" * 16), pattern="parallel")
     with pytest.raises(ValueError, match="4 codebooks"):
         flat(4).arrange(torch.zeros(3, 2, dtype=torch.int64), 0)

@@ -536,15 +536,19 @@ def test_what_lies_before_the_quantiser_can_rest_once_there_are_codebooks(tiny: 
 
 def test_semantic_channels_are_left_to_the_first_levels() -> None:
     codec = tiny_codec(teacher="hubert").train()
+    for level in codec.quantizer.first(4):
+        # Anew, on many frames: the fixture's are so few that an entry of the first level stands for just one of them.
+        # Of that the later levels are left with exactly nothing, and the mean of nothing is a zero in all channels.
+        level.codebook.updates.zero_()
     limit_semantic_levels(codec, levels=1)
     for _ in range(3):
         with torch.no_grad():
-            codec(torch.randn(4, 1, 32 * 320), torch.full((4,), 4))
+            codec(torch.randn(4, 1, 256 * 320), torch.full((4,), 4))
     first, *others = (level.codebook.vectors for level in codec.quantizer.first(4))
     assert (first[:, 8:] != 0).any()
     for vectors in others:
         assert (vectors[:, 8:] == 0).all()
-        assert (vectors[:, :8] != 0).any()
+        assert (vectors[:, :8] != 0).any(dim=1).all()
     level = codec.eval().quantizer.first(2)[1]
     points = torch.randn(30, 24)
     louder = torch.cat([points[:, :8], 100 * torch.randn(30, 16)], dim=1)

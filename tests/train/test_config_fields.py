@@ -23,8 +23,7 @@ from xcodec.codec.config import (
 )
 from xcodec.codec.formats import foreign_config
 from xcodec.lm.config import LMConfig, TransformerConfig
-from xcodec.train.config import TrainConfig
-from xcodec.train.lm_config import LMTrainConfig
+from xcodec.train.config import LMTrainConfig, TrainConfig
 from xcodec.utils.config import build
 
 ROOT = Path(__file__).parents[2]

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TableInfo, TokenItem, read_table, write_shard
 from xcodec.lm.checkpoint import load
+from xcodec.lm.config import CodecSpec
 from xcodec.lm.layout import AUDIO, END, IGNORED, NOTHING, PROMPT, TEXT
 from xcodec.lm.text import read
-from xcodec.train.config import is_language_model, read_run
+from xcodec.train.config import LMTrainConfig, is_language_model, read_run
 from xcodec.train.lm import LMTrainer, run
-from xcodec.train.lm_config import LMTrainConfig, codec_spec_of
 from xcodec.train.lm_data import Examples
 from xcodec.utils.config import ConfigError
 
@@ -167,7 +167,7 @@ RANK = """
 import sys, torch
 from xcodec.train.config import read_run
 from xcodec.train.lm import LMTrainer
-from xcodec.train.lm_config import LMTrainConfig
+from xcodec.train.config import LMTrainConfig
 trainer = LMTrainer(read_run(sys.argv[2], (), LMTrainConfig))
 assert trainer.accelerator.num_processes == 2
 trainer.start(resume=False)
@@ -218,7 +218,7 @@ def test_what_diverges_names_its_clips(configure: Any) -> None:
 
 def examples(config: LMTrainConfig, table: Path) -> Examples:
     read = read_table(table, "train", domains=config.domains)
-    return Examples(read.items, config.language_model(codec_spec_of(read.info)), config.data)
+    return Examples(read.items, config.language_model(CodecSpec(**vars(read.info))), config.data)
 
 
 def test_an_example_depends_on_seed_and_number_alone(configure: Any, table: Path) -> None:
@@ -300,7 +300,7 @@ def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> 
 def test_clips_that_cannot_be_used_are_counted_or_refused(configure: Any, table: Path) -> None:
     config = configure("ar")
     read = read_table(table, "train", domains=["speech"])
-    model = config.language_model(codec_spec_of(read.info))
+    model = config.language_model(CodecSpec(**vars(read.info)))
     nameless = [TokenItem("q", item.codes, text=None) for item in read.items[:2]]
     assert Examples([*read.items, *nameless], model, config.data).unreadable == 2
     with pytest.raises(DataError, match="none of 2 clips is usable"):

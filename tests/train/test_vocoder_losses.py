@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xcodec.codec.vocoder import Spectra
-from xcodec.train.vocoder_losses import consistency_distance, log_amplitude_distance, phase_distance
+from xcodec.train.losses import consistency_distance, log_amplitude_distance, phase_distance
 
 
 def noise(*shape: int, seed: int = 0, scale: float = 0.1) -> torch.Tensor:

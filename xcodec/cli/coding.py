@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
-from xcodec.cli.options import AsJson, Bandwidth, Device, Engine, Jobs, Model, Quiet
+from xcodec.cli import AsJson, Bandwidth, Device, Engine, Jobs, Model, Quiet, progress_bar
 from xcodec.utils.errors import say_error
-from xcodec.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from xcodec.inference.batch import Operation, Outcome

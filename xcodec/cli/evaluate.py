@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xcodec.cli.options import Engine, Jobs, Quiet
-from xcodec.utils.progress import progress_bar
+from xcodec.cli import Engine, Jobs, Quiet, progress_bar
 
 app = typer.Typer(
     help="Is a codec good, and are its tokens good for language models?", no_args_is_help=True, add_completion=False

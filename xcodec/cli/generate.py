@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xcodec.cli.options import Engine, Quiet
+from xcodec.cli import Engine, Quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def speech(
 
     Example: xcodec generate speech "Good morning." --prompt voice.wav --out out.wav
     """
-    from xcodec.generate.common import GenerateError
+    from xcodec.generate.codec_io import GenerateError
     from xcodec.generate.speech import SpeechOptions, TextToSpeech
 
     if prompt_text is not None and prompt is None:
@@ -94,7 +94,7 @@ def music(
     from itertools import chain
 
     from xcodec.engine.engine import load
-    from xcodec.generate.common import decode_stream, default_model
+    from xcodec.generate.codec_io import decode_stream, default_model
     from xcodec.generate.music import MusicGenerator, MusicOptions
 
     options = MusicOptions(seconds, _sampling(temperature, top_k, top_p), seed)
@@ -126,7 +126,7 @@ def sound(
     Example: xcodec generate sound "a dog barks" --out out.wav
     """
     from xcodec.engine.engine import load
-    from xcodec.generate.common import decode_stream, default_model
+    from xcodec.generate.codec_io import decode_stream, default_model
     from xcodec.generate.music import SoundGenerator, SoundOptions
 
     options = SoundOptions(seconds, _sampling(temperature, top_k, top_p), guidance, seed, samples)
@@ -136,7 +136,7 @@ def sound(
 
 
 def _text(text: str | None, file: Path | None) -> str:
-    from xcodec.generate.common import GenerateError
+    from xcodec.generate.codec_io import GenerateError
 
     if (text is None) == (file is None):
         raise GenerateError("name either a TEXT (- for the standard input) or a --text-file")
@@ -158,7 +158,7 @@ def _sampling(temperature: float, top_k: int, top_p: float) -> Sampling:
 
 
 def _write(out: Path, sample_rate: int, pieces: Iterable[Tensor], quiet: bool) -> None:
-    from xcodec.generate.common import write_stream
+    from xcodec.generate.codec_io import write_stream
 
     started = time.perf_counter()
     seconds = write_stream(out, sample_rate, pieces)

@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from xcodec.cli.options import AsJson, Bandwidth, Device, Engine, Jobs, Model, Quiet
-from xcodec.utils.progress import progress_bar
+from xcodec.cli import AsJson, Bandwidth, Device, Engine, Jobs, Model, Quiet, progress_bar
 
 
 def tokenize(
@@ -89,7 +88,7 @@ def train(
 
     if is_language_model(config):
         from xcodec.train import lm
-        from xcodec.train.lm_config import LMTrainConfig
+        from xcodec.train.config import LMTrainConfig
 
         lm.run(read_run(config, changes or (), LMTrainConfig), resume)
     else:

@@ -23,7 +23,6 @@ from xcodec.codec.formats import (
     STATISTICS,
     Checkpoint,
     is_transformers,
-    own_name,
     read_release,
     read_transformers,
 )
@@ -88,7 +87,7 @@ def read(source: str | os.PathLike[str] | None = None) -> Checkpoint:
     settings = read_json(path / CONFIG)
     if is_transformers(settings):
         return read_transformers(path, settings, name)
-    return Checkpoint(_own_config(settings, path / CONFIG), read_tensors(path), own_name, str(path))
+    return Checkpoint(_own_config(settings, path / CONFIG), read_tensors(path), str(path))
 
 
 def locate(source: str | os.PathLike[str] | None) -> Path:

@@ -302,23 +302,7 @@ class XCodecConfig:
         >>> XCodecConfig.from_dict(XCodecConfig().to_dict()) == XCodecConfig()
         True
         """
-        values = dict(values)
-        if "acoustic" in values:
-            acoustic = dict(values["acoustic"])
-            kinds: dict[str, type[Any]] = {"dac": DacConfig, "spectral": SpectralConfig}
-            kind = acoustic.get("kind", "dac")
-            _require(kind in kinds, f"acoustic.kind is {kind!r}; known: {', '.join(kinds)}")
-            if acoustic.get("vocoder") is not None:
-                acoustic["vocoder"] = _build(VocoderConfig, acoustic["vocoder"], "acoustic.vocoder.")
-            values["acoustic"] = _build(kinds[kind], acoustic, "acoustic.")
-        if values.get("semantic") is not None:
-            semantic = dict(values["semantic"])
-            if "teacher" in semantic:
-                semantic["teacher"] = TeacherConfig.from_dict(semantic["teacher"], "semantic.teacher.")
-            values["semantic"] = _build(SemanticConfig, semantic, "semantic.")
-        if "quantizer" in values:
-            values["quantizer"] = _build(QuantizerConfig, values["quantizer"], "quantizer.")
-        return _build(cls, values, "")
+        return _build(cls, values)
 
 
 class CodecProperties:

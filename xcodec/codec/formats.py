@@ -113,10 +113,10 @@ def module_names(config: XCodecConfig) -> Iterator[ModuleNames]:
     yield ModuleNames("to_acoustic", "fc_post2", "fc2")
 
 
-def split(name: str) -> tuple[str, str]:
+def module_and_leaf(name: str) -> tuple[str, str]:
     """A tensor's module and its name within it.
 
-    >>> split("acoustic_encoder.layers.0.parametrizations.weight.original0")
+    >>> module_and_leaf("acoustic_encoder.layers.0.parametrizations.weight.original0")
     ('acoustic_encoder.layers.0', 'parametrizations.weight.original0')
     """
     for leaf in (NORM, DIRECTION):
@@ -124,11 +124,6 @@ def split(name: str) -> tuple[str, str]:
             return name.removesuffix(f".{leaf}"), leaf
     module, _, leaf = name.rpartition(".")
     return module, leaf
-
-
-def own_name(name: str, held: Collection[str]) -> str:
-    """Our own files spell a tensor as the module does."""
-    return name
 
 
 def release_name(config: XCodecConfig) -> FileName:
@@ -142,60 +137,21 @@ def transformers_name(config: XCodecConfig) -> FileName:
 
 
 def _file_name(modules: Mapping[str, str], acoustic_weight_norm: tuple[str, str]) -> FileName:
-    def file_name(name: str, held: Collection[str]) -> str:
-        module, leaf = split(name)
+    def file_name(name: str, in_file: Collection[str]) -> str:
+        module, leaf = module_and_leaf(name)
         if module.startswith(TEACHER):  # a module of transformers in all three, the newer spelling included
             theirs, usual = "semantic_model" + module.removeprefix(TEACHER), NEWER
         else:
             theirs, usual = modules[module], acoustic_weight_norm
         if leaf in (NORM, DIRECTION):
-            in_use = (pair for pair in (OLDER, NEWER, MULTIPLIED) if any(f"{theirs}.{each}" in held for each in pair))
+            in_use = (
+                pair for pair in (OLDER, NEWER, MULTIPLIED) if any(f"{theirs}.{each}" in in_file for each in pair)
+            )
             norm, direction = next(in_use, usual)
             return f"{theirs}.{norm if leaf == NORM else direction}"
         return f"{theirs}.{CODEBOOK.get(leaf, leaf)}"
 
     return file_name
-
-
-def arrange(
-    held: dict[str, Tensor], wanted: Mapping[str, Tensor], file_name: FileName, where: str
-) -> dict[str, Tensor]:
-    """A file's tensors under our names, every one that a codec wants and no other.
-
-    Args:
-        held: the file's tensors under its own names.
-        wanted: the codec's ``state_dict``, for its names and shapes.
-        file_name: how the file spells them.
-        where: the file, for the error.
-
-    Raises:
-        CheckpointError: tensors are missing, misshapen, or not part of the codec; they are named as the file does.
-    """
-    spelt = {name: file_name(name, held) for name in wanted}
-    statistics = {name for name in wanted if name.endswith(STATISTICS)}
-    if not any(spelt[name] in held for name in statistics):
-        spelt = {name: spelling for name, spelling in spelt.items() if name not in statistics}
-    missing = sorted({spelling for spelling in spelt.values() if spelling not in held})
-    extra = sorted(held.keys() - set(spelt.values()))
-    arranged, misshapen = {}, set()
-    for name, spelling in spelt.items():
-        if spelling not in held:
-            continue
-        tensor, shape = held[spelling], _shape_in_file(name, spelling, wanted)
-        if tensor.shape != shape:
-            misshapen.add(f"{spelling} {list(tensor.shape)} for {list(shape)}")
-        else:
-            arranged[name] = _convert(name, spelling, tensor, wanted[name])
-    complaints = [
-        f"{what}: {_first_few(names)}"
-        for what, names in (("missing", missing), ("misshapen", sorted(misshapen)), ("unknown", extra))
-        if names
-    ]
-    if complaints:
-        raise CheckpointError(f"the tensors of {where} do not fit its config; {'; '.join(complaints)}")
-    for name in statistics - spelt.keys():
-        arranged[name] = _even_statistics(name, arranged)
-    return arranged
 
 
 def _shape_in_file(name: str, spelling: str, wanted: Mapping[str, Tensor]) -> torch.Size:
@@ -227,7 +183,7 @@ def _norm(weight: Tensor, target: Tensor) -> Tensor:
 
 def _even_statistics(name: str, arranged: Mapping[str, Tensor]) -> Tensor:
     """Moving averages as if every entry had been used once per step, for a checkpoint that left them out."""
-    vectors = arranged[f"{split(name)[0]}.vectors"]
+    vectors = arranged[f"{module_and_leaf(name)[0]}.vectors"]
     return vectors if name.endswith("sums") else vectors.new_ones(len(vectors))
 
 
@@ -246,18 +202,46 @@ class Checkpoint:
     config: XCodecConfig
     tensors: dict[str, Tensor]
     """Under the names of the file."""
-    file_name: FileName
-    """How the file spells our names."""
     where: str
     """What to call it in an error."""
+    file_name: FileName = lambda name, in_file: name
+    """How the file spells our names; by default, as we do."""
 
-    def arranged(self, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Its tensors under our names, every one that a codec's ``state_dict`` wants and no other.
+    def state_dict(self, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Its tensors under our names, every one that a codec wants and no other.
+
+        Args:
+            wanted: the codec's own ``state_dict``, for its names and shapes.
 
         Raises:
             CheckpointError: tensors are missing, misshapen, or not part of the codec; they are named as the file does.
         """
-        return arrange(self.tensors, wanted, self.file_name, self.where)
+        held = self.tensors
+        spelt = {name: self.file_name(name, held) for name in wanted}
+        statistics = {name for name in wanted if name.endswith(STATISTICS)}
+        if not any(spelt[name] in held for name in statistics):
+            spelt = {name: spelling for name, spelling in spelt.items() if name not in statistics}
+        missing = sorted({spelling for spelling in spelt.values() if spelling not in held})
+        extra = sorted(held.keys() - set(spelt.values()))
+        found, misshapen = {}, set()
+        for name, spelling in spelt.items():
+            if spelling not in held:
+                continue
+            tensor, shape = held[spelling], _shape_in_file(name, spelling, wanted)
+            if tensor.shape != shape:
+                misshapen.add(f"{spelling} {list(tensor.shape)} for {list(shape)}")
+            else:
+                found[name] = _convert(name, spelling, tensor, wanted[name])
+        complaints = [
+            f"{what}: {_first_few(names)}"
+            for what, names in (("missing", missing), ("misshapen", sorted(misshapen)), ("unknown", extra))
+            if names
+        ]
+        if complaints:
+            raise CheckpointError(f"the tensors of {self.where} do not fit its config; {'; '.join(complaints)}")
+        for name in statistics - spelt.keys():
+            found[name] = _even_statistics(name, found)
+        return found
 
 
 def foreign_config(
@@ -343,7 +327,7 @@ def read_transformers(folder: Path, settings: dict[str, Any], name: str) -> Chec
     if settings["model_type"] != "xcodec":
         raise CheckpointError(f"{folder} holds a transformers model of type {settings['model_type']}, not xcodec")
     config = _read_config(settings, name, folder / CONFIG)
-    return Checkpoint(config, read_tensors(folder), transformers_name(config), str(folder))
+    return Checkpoint(config, read_tensors(folder), str(folder), transformers_name(config))
 
 
 def write_transformers(config: XCodecConfig, state: Mapping[str, Tensor], folder: str | os.PathLike[str]) -> None:
@@ -484,7 +468,7 @@ def _tensors(config: XCodecConfig, state: Mapping[str, Tensor]) -> dict[str, Ten
     file_name = transformers_name(config)
     tensors = {}
     for name, tensor in state.items():
-        module, leaf = split(name)
+        module, leaf = module_and_leaf(name)
         spelling = file_name(name, ())
         if leaf in (NORM, DIRECTION) and spelling.endswith(".weight"):
             tensor = torch._weight_norm(state[f"{module}.{DIRECTION}"], state[f"{module}.{NORM}"], 0)
@@ -533,7 +517,7 @@ def read_release(path: Path, name: str) -> Checkpoint:
     """
     weights = path if path.is_file() else _only(path, ("*.pth",), "checkpoint: neither a config.json nor a .pth")
     config = _read_release_config(_yaml_beside(weights), name)
-    return Checkpoint(config, _read_tensors(weights), release_name(config), str(weights))
+    return Checkpoint(config, _read_tensors(weights), str(weights), release_name(config))
 
 
 def _only(folder: Path, patterns: Sequence[str], missing: str) -> Path:

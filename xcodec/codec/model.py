@@ -126,7 +126,7 @@ class XCodec(CodecProperties, nn.Module):
         found = checkpoint.read(source)
         with full_precision(torch.device("cpu")), checkpoint.without_initialisation():
             model = cls(found.config)
-            model.load_state_dict(found.arranged(model.state_dict()))
+            model.load_state_dict(found.state_dict(model.state_dict()))
         return model.to(device).eval()
 
     def save_pretrained(
@@ -236,7 +236,9 @@ class XCodec(CodecProperties, nn.Module):
                 raise ValueError(f"codes must lie in [0, {self.codebook_size}); got {low} … {high}")
             return self.synthesise(self.quantizer.decode(codes))
 
-    def forward(self, wav: Tensor, codebooks: Tensor | None, with_audio: bool = True) -> CodecOutput:
+    def forward(
+        self, wav: Tensor, codebooks: Tensor | None, with_audio: bool = True, teacher: Tensor | None = None
+    ) -> CodecOutput:
         """One training pass; in training mode it updates the codebooks, once.
 
         Args:
@@ -245,8 +247,9 @@ class XCodec(CodecProperties, nn.Module):
                 network as a plain autoencoder before there are codebooks.
             with_audio: False leaves out the waveform where a spectral decoder can be judged by its spectra: most of
                 a training step's time would go into their phases.
+            teacher: the teacher's features [B, D, F] of ``wav``, where they are known already.
         """
-        latents = self.latents(wav)
+        latents = self.latents(wav, teacher)
         quantized = Quantized(latents.values, None, latents.values.new_zeros(()))
         if codebooks is not None:
             with torch.autocast(wav.device.type, enabled=False):  # moving averages and distances want float32

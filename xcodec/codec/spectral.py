@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from xcodec.codec.config import SpectralConfig
 from xcodec.codec.convnext import Backbone
-from xcodec.codec.griffin_lim import InferenceSpectrogram
 from xcodec.codec.pulse_train import PulseTrain
 from xcodec.codec.receptive_field import context_frames
 from xcodec.codec.spectrogram import OVERLAP, TINY, Spectrogram
@@ -91,7 +90,7 @@ class SpectralDecoder(nn.Module):
         super().__init__()
         self.per_frame = config.spectra_per_frame
         self.iterations = config.phase_iterations
-        self.spectrogram = InferenceSpectrogram(hop_length // self.per_frame)
+        self.spectrogram = Spectrogram(hop_length // self.per_frame)
         bands, bins = config.mel_bands, self.spectrogram.bins
         self.skip = nn.Linear(config.width, self.per_frame * bins, bias=False)
         with torch.no_grad():

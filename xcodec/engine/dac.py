@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from xcodec.codec.dac import DacDecoder, DacEncoder, ResidualUnit, Snake
 from xcodec.engine import ops
-from xcodec.engine.ops import AHEAD, BEHIND, COLUMNS, SnakeParameters, matmul, packed, packed_filter
-from xcodec.engine.winograd import KERNEL
+from xcodec.engine.ops import AHEAD, BEHIND, COLUMNS, KERNEL, SnakeParameters, matmul, packed, packed_filter
 
 
 class KernelDac(nn.Module):

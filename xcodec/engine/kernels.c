@@ -24,7 +24,7 @@
 #define COLUMNS 16
 /* Of a product, at a time: so much of the weights of a tile stays in the first-level cache. */
 #define DEPTH 256
-/* Toom and Cook's tiles: see winograd.py. */
+/* Toom and Cook's tiles: see ops.py. */
 #define POINTS 12
 #define OUTPUTS 6
 
@@ -417,7 +417,7 @@ void gelu(long count, float *x, long threads)
 }
 
 /* Values at the twelve points of twelve inputs, `apart` from each other, of a vector of channels. The matrix is that of
- * winograd.py; the points but zero and infinity come in pairs of p and -p, whose rows differ in the signs of odd
+ * ops.py; the points but zero and infinity come in pairs of p and -p, whose rows differ in the signs of odd
  * columns, and which have nothing in the first and last column. */
 static inline void evaluate(const float *x, long apart, const float *matrix, float *values, long next)
 {

@@ -24,9 +24,8 @@ from xcodec.engine.engine import Engine
 from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, fix_length, open_codecs
-from xcodec.evaluate.journal import Journal
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, described, make
-from xcodec.utils.json_lines import Record
+from xcodec.utils.json_lines import Journal, Record
 from xcodec.utils.parallel import WorkerDiedError, parallel_map, run_tasks
 
 WER = "wer"

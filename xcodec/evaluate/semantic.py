@@ -25,10 +25,9 @@ from xcodec.evaluate.abx import FrameDistance, Item, abx
 from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, Tokenizer, TransformersTokenizer, open_codecs
-from xcodec.evaluate.journal import Journal
 from xcodec.evaluate.metrics.base import RATE, package_version
 from xcodec.evaluate.probes import Budget, code_statistics, phone_measures, predictability, probe, stability
-from xcodec.utils.json_lines import Record, write_json
+from xcodec.utils.json_lines import Journal, Record, write_json
 
 # The points inside a codec at which its features are examined.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xcodec.engine.engine import Codec
-from xcodec.generate.common import GenerateError, check_codec, check_options, encode_prompt
+from xcodec.generate.codec_io import GenerateError, check_codec, check_options, encode_prompt
 from xcodec.lm.checkpoint import load_autoregressive
 from xcodec.lm.generation import LARGEST_SEED, Limits, Request, Sampling, generate, generate_frames
 from xcodec.lm.layout import context

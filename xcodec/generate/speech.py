@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcodec.engine.engine import Codec, Engine, load
-from xcodec.generate.common import (
+from xcodec.generate.codec_io import (
     GenerateError,
     check_codec,
     check_options,

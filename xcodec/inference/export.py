@@ -26,9 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from xcodec.codec.config import DacConfig
-from xcodec.codec.griffin_lim import InferenceSpectrogram
 from xcodec.codec.model import XCodec
-from xcodec.codec.spectrogram import Spectrogram
 from xcodec.utils.files import atomic_folder
 
 Format = Literal["onnx", "openvino"]
@@ -105,7 +103,7 @@ def export(model: XCodec, folder: str | os.PathLike[str], file_format: Format = 
         raise ExportError(
             f"{model.config.name} has spectral networks, whose Fourier transforms OpenVINO misreads; export it as onnx"
         )
-    codec, hop = traceable(model), model.hop_length
+    codec, hop = copy.deepcopy(model).cpu().eval(), model.hop_length
     graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {}
     audio, codes = torch.randn(2, 1, 50 * hop), torch.zeros(2, codec.config.quantizer.codebooks, 50, dtype=torch.int64)
     inputs = {"audio": audio}
@@ -121,16 +119,6 @@ def export(model: XCodec, folder: str | os.PathLike[str], file_format: Format = 
             _to_openvino(fresh)
         (fresh / META).write_text(json.dumps(_meta(codec), indent=1) + "\n")
         return sorted(path.name for path in fresh.iterdir())
-
-
-def traceable(model: XCodec) -> XCodec:
-    """A copy on the CPU, with the phase retrieval that can be traced."""
-    copied = copy.deepcopy(model).cpu().eval()
-    for module in copied.modules():
-        for name, part in module.named_children():
-            if isinstance(part, InferenceSpectrogram):
-                setattr(module, name, Spectrogram(part.hop))
-    return copied
 
 
 @torch.no_grad()

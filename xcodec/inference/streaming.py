@@ -57,8 +57,8 @@ class StreamingDecoder:
         decoder: Any = network.acoustic_decoder
         context, align = decoder.context_frames, getattr(decoder, "align_frames", 1)
         after = getattr(decoder, "lookahead_frames", context)
-        chunks = Chunks(context, after, min_frames, _max_frames(network, min_frames), align=align)
-        self._decoder = Chunked(network.decode, chunks, samples_out=network.hop_length)
+        chunks = ChunkPlan(context, after, min_frames, _max_frames(network, min_frames), align=align)
+        self._decoder = ChunkedNetwork(network.decode, chunks, samples_out=network.hop_length)
         self.latency = (after + min_frames) / network.frame_rate
         """Seconds of codes that must have come before the first audio does."""
         self._finished = False
@@ -125,16 +125,18 @@ class StreamingEncoder:
         acoustic: Any = network.acoustic_encoder
         teacher = network.teacher
         context = acoustic.context_frames
-        self._acoustic = Chunked(acoustic, Chunks(context, context, min_frames, max_frames), samples_in=hop)
-        self._teacher: Chunked | None = None
+        self._acoustic = ChunkedNetwork(acoustic, ChunkPlan(context, context, min_frames, max_frames), samples_in=hop)
+        self._teacher: ChunkedNetwork | None = None
         frames_ahead = context + min_frames
         if teacher is not None:
             chunks = _teacher_chunks(network, teacher, look_ahead, min_frames)
-            self._teacher = Chunked(
+            self._teacher = ChunkedNetwork(
                 lambda wav: teacher(wav, wav.shape[2] // hop, windowed=False), chunks, samples_in=hop
             )
             context = network.semantic_encoder.context_frames
-            self._semantic = Chunked(network.semantic_encoder, Chunks(context, context, min_frames, max_frames))
+            self._semantic = ChunkedNetwork(
+                network.semantic_encoder, ChunkPlan(context, context, min_frames, max_frames)
+            )
             frames_ahead = max(frames_ahead, chunks.min_frames + chunks.after + context + min_frames - 1)
         self.latency = frames_ahead / network.frame_rate
         """Seconds of audio, at most, that must have come after a sample before its codes do."""
@@ -191,7 +193,7 @@ class StreamingEncoder:
 
 
 @dataclass(frozen=True)
-class Chunks:
+class ChunkPlan:
     """The chunks in which a network is to be run, and the context that each needs, all in frames."""
 
     before: int
@@ -223,7 +225,7 @@ class Chunks:
         return max(window - self.before, 0), min(last, window + self.grid + self.before)
 
 
-class Chunked:
+class ChunkedNetwork:
     """Takes a sequence as it comes and gives what ``network`` makes of it, in order and without seams.
 
     Args:
@@ -235,7 +237,7 @@ class Chunked:
     """
 
     def __init__(
-        self, network: Callable[[Tensor], Tensor], chunks: Chunks, samples_in: int = 1, samples_out: int = 1
+        self, network: Callable[[Tensor], Tensor], chunks: ChunkPlan, samples_in: int = 1, samples_out: int = 1
     ) -> None:
         self._network = network
         self._chunks = chunks
@@ -271,7 +273,7 @@ def _network(codec: Codec | XCodec) -> XCodec:
     return codec.network if isinstance(codec, Codec) else codec
 
 
-def _teacher_chunks(network: XCodec, teacher: Teacher, look_ahead: float | None, min_frames: int) -> Chunks:
+def _teacher_chunks(network: XCodec, teacher: Teacher, look_ahead: float | None, min_frames: int) -> ChunkPlan:
     """How the teacher is run over a stream."""
     rate, config = network.frame_rate, teacher.config
     window, before = config.window, config.context
@@ -290,7 +292,7 @@ def _teacher_chunks(network: XCodec, teacher: Teacher, look_ahead: float | None,
             f"{teacher.max_seconds - before - window:g} s, not {after:g}"
         )
     frames = max(1, round(window * rate)) if look_ahead is None else min_frames
-    return Chunks(round(before * rate), round(after * rate), frames, frames, grid)
+    return ChunkPlan(round(before * rate), round(after * rate), frames, frames, grid)
 
 
 def _max_frames(network: XCodec, min_frames: int = 1) -> int:

@@ -19,11 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xcodec.lm.config import Durations, LMConfig, TextConfig
+from xcodec.lm.config import ALIGNED_CODEBOOKS, Durations, LMConfig, TextConfig
 from xcodec.lm.text import PUNCTUATION, is_mark, symbols_of
 
-CODEBOOKS = 4
-"""Codebooks whose codes are observed, at most."""
 ROUNDS = 8
 """Of Viterbi training."""
 MAX_TRAINING_CLIPS = 1500
@@ -90,7 +88,7 @@ class HMMAligner(nn.Module):
         super().__init__()
         assert config.text is not None
         self.symbols = symbols_of(config.text)
-        states, codebooks = len(self.symbols) + 1, min(CODEBOOKS, config.codec.codebooks)
+        states, codebooks = len(self.symbols) + 1, min(ALIGNED_CODEBOOKS, config.codec.codebooks)
         self.register_buffer("log_emission", torch.zeros(codebooks, states, config.codec.codebook_size))
         self.register_buffer("log_stay", torch.full((states,), 0.8).log())
         self.register_buffer("log_leave", torch.full((states,), 0.2).log())

@@ -10,6 +10,8 @@ from xcodec.utils.config import build, require
 
 PATTERNS = ("flat", "delay")
 FRONT_ENDS = ("espeak", "characters")
+ALIGNED_CODEBOOKS = 4
+"""Codebooks, at most, by whose codes clips are aligned with their texts."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,4 @@ class LMConfig:
         values = dict(values)
         if "refines" in values:  # as checkpoints of version 0.1 have it
             values["non_autoregressive"] = values.pop("refines")
-        values["codec"] = build(CodecSpec, values.get("codec", {}), "codec.")
-        if values.get("text") is not None:
-            values["text"] = build(TextConfig, values["text"], "text.")
-        if "durations" in values:
-            values["durations"] = build(Durations, values["durations"], "durations.")
-        if values.get("captions") is not None:
-            values["captions"] = build(CaptionConfig, values["captions"], "captions.")
-        if "transformer" in values:
-            values["transformer"] = build(TransformerConfig, values["transformer"], "transformer.")
-        return build(cls, values, "")
+        return build(cls, values)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xcodec.lm.config import LMConfig
 from xcodec.lm.text import symbols_of
-from xcodec.utils.config import ConfigError, require
+from xcodec.utils.config import require
 
 # --- codebook patterns ------------------------------------------------------------------------------------------------
 #
@@ -129,14 +129,6 @@ def delay(codebooks: int) -> Pattern:
     return Pattern(tuple(range(codebooks)), tuple(range(codebooks)), 1)
 
 
-def make_pattern(name: str, codebooks: int) -> Pattern:
-    """A pattern by its name in a config."""
-    makers = {"flat": flat, "delay": delay}
-    if name not in makers:
-        raise ConfigError(f"pattern is {name!r}; known: {', '.join(makers)}")
-    return makers[name](codebooks)
-
-
 # --- vocabulary -------------------------------------------------------------------------------------------------------
 #
 # Token ids: special tokens, then the symbols of text, then codes. One numbering for all, so that a model with one
@@ -201,7 +193,7 @@ class Vocabulary:
 
 def pattern_of(config: LMConfig) -> Pattern:
     """The codebook pattern of an autoregressive model."""
-    return make_pattern(config.pattern, config.codebooks)
+    return {"flat": flat, "delay": delay}[config.pattern](config.codebooks)
 
 
 # --- sequences --------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from xcodec.data.crops import CropBatch, crop_loader
 from xcodec.train.config import TrainConfig
 from xcodec.train.discriminators import Discriminators, split_outputs
 from xcodec.train.init import (
+    FeatureCache,
     RepeatedCrops,
-    cache_features,
     codebooks_initialised,
     freeze_all_but_decoder,
     init_codebooks,
@@ -34,10 +34,9 @@ from xcodec.train.init import (
     read_directions,
     scale_semantic_branch,
 )
-from xcodec.train.logging import CodeStatistics, Validation, Validator
+from xcodec.train.logging import CodebookUsage, Validation, Validator
 from xcodec.train.loop import Trainer, WeightAverage, load_weights
-from xcodec.train.losses import CodecLosses, PerceptualLoss, adversarial_losses, discriminator_loss
-from xcodec.train.vocoder_losses import VocoderLosses
+from xcodec.train.losses import CodecLosses, PerceptualLoss, VocoderLosses, adversarial_losses, discriminator_loss
 
 BEFORE_QUANTIZER = ("acoustic_encoder.", "semantic_encoder.", "prior.")
 """How the names of the weights begin that lie before the quantiser."""
@@ -70,6 +69,7 @@ class CodecTrainer(Trainer[CropBatch]):
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RepeatedCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
+        self.feature_cache: FeatureCache | None = None
         self.validator: Validator | None = None
         self.quantizing = False
         self.drawn: list[Tensor | None] = []
@@ -120,7 +120,8 @@ class CodecTrainer(Trainer[CropBatch]):
         clip_norm = self.config.optimizer.clip
         others: dict[str, Tensor] = {}  # what is logged, but not part of the codec's loss
         adversarial = self.discriminators is not None and self.step >= config.start
-        output = self.codec(clips, codebooks, adversarial or self.losses.needs_audio)
+        with_audio = adversarial or self.losses.needs_audio
+        output = self.codec(clips, codebooks, with_audio, self.teacher_features(clips))
         losses = self.losses(output, clips)
 
         if self.discriminators is not None and adversarial:
@@ -161,7 +162,7 @@ class CodecTrainer(Trainer[CropBatch]):
         super().start(resume)
         config = self.config
         if self.network.teacher is not None and config.teacher_cache is not None:
-            cache_features(self.network.teacher, Path(config.teacher_cache))
+            self.feature_cache = FeatureCache(self.network.teacher, Path(config.teacher_cache))
         if config.semantic_levels is not None:
             limit_semantic_levels(self.network, config.semantic_levels)
 
@@ -182,7 +183,7 @@ class CodecTrainer(Trainer[CropBatch]):
         """From wherever the run stands to its last step."""
         config, quantizer = self.config, self.config.codec.quantizer
         clips_per_step = config.accumulation * config.batch_size * self.accelerator.num_processes
-        statistics = CodeStatistics(quantizer.codebooks, quantizer.codebook_size)
+        statistics = CodebookUsage(quantizer.codebooks, quantizer.codebook_size)
         reporter = self.reporter(statistics, config.codec.sample_rate, clips_per_step * config.data.seconds)
         self.validator = self._validator() if config.data.validation else None
         self.quantizing = codebooks_initialised(self.network)
@@ -258,7 +259,12 @@ class CodecTrainer(Trainer[CropBatch]):
             steps=config.kmeans_batches,
         )
         batches = (batch.audio.to(accelerator.device) for batch in loader)
-        init_codebooks(self.network, batches, self.config.semantic_levels)
+        init_codebooks(self.network, batches, self.config.semantic_levels, self.teacher_features)
+
+    def teacher_features(self, clips: Tensor) -> Tensor | None:
+        """The cached features [B, D, F] of clips [B, 1, T]; None without a cache: the codec then computes them."""
+        cache = self.feature_cache
+        return None if cache is None else cache(clips, clips.shape[2] // self.network.hop_length)
 
     def first_clips(self) -> Tensor:
         """Clips [B, 1, T] of the first steps, the same on every rank."""
@@ -277,7 +283,7 @@ class CodecTrainer(Trainer[CropBatch]):
             discriminators = self.accelerator.unwrap_model(self.discriminators)
         counts = self.config.codec.bandwidth_codebooks if self.quantizing else (None,)
         with self.averaged():
-            return self.validator(self.network, self.losses, discriminators, counts)
+            return self.validator(self.network, self.losses, discriminators, counts, self.teacher_features)
 
     def state(self) -> dict[str, Any]:
         """The discriminators and their optimiser."""

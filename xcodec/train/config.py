@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from xcodec.codec.config import SpectralConfig, TeacherConfig, XCodecConfig
 from xcodec.data.augmentation import AugmentationConfig
 from xcodec.data.crops import CorpusConfig, CropConfig
+from xcodec.lm.config import ALIGNED_CODEBOOKS, CodecSpec, LMConfig
 from xcodec.utils.config import ConfigError
 from xcodec.utils.config import require as _require
 
 PRECISIONS = ("auto", "no", "fp16", "bf16")
 SCHEDULES = ("constant", "cosine", "exponential")
 DISCRIMINATOR_KINDS = ("stft", "period", "resolution")
+TASKS = ("speech", "music", "sound")
 
 
 @dataclass(frozen=True)
@@ -340,6 +342,83 @@ class TrainConfig(RunConfig):
         """``perceptual_model`` as a config."""
         assert self.perceptual_model is not None, "asked for by losses.perceptual"
         return TeacherConfig.from_dict(self.perceptual_model, "perceptual_model.")
+
+
+@dataclass(frozen=True)
+class TokenDataConfig:
+    """What is read, and how it becomes examples."""
+
+    table: str = ""
+    """Folder that `xcodec tokenize` made."""
+    sources: tuple[str, ...] = ()
+    """Clips of these sources only; empty takes all."""
+    domains: tuple[str, ...] = ()
+    """Clips of these domains only; empty takes those of the task's name."""
+    min_seconds: float = 0.3
+    """Shorter clips are left out."""
+    max_seconds: float = 15.0
+    """Longer clips are left out; of music, a random piece of this length is taken."""
+    batch_positions: int = 6000
+    """Positions of a batch of each rank in one pass, padding included."""
+    validation_batches: int = 4
+    """Always the same ones."""
+    prompt_seconds: tuple[float, float] = (1.0, 3.0)
+    """Speech: length of the prompts, drawn from this range."""
+    prompt_share: float = 0.5
+    """Speech: how many clips come with another clip of the same voice before them. The others begin by themselves, or
+    (for a non-autoregressive model) with a prompt cut from their own beginning."""
+    unconditional_share: float = 0.1
+    """How many examples are learnt without their text or caption, for classifier-free guidance."""
+    codec: str | None = None
+    """With which validation is made audible, as :func:`xcodec.load` takes it; null: the codec in the package."""
+
+    def __post_init__(self) -> None:
+        for name in ("sources", "domains", "prompt_seconds"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # YAML gives lists
+        low, high = self.prompt_seconds
+        _require(0 < low <= high, f"data.prompt_seconds must go from low to high, not from {low} to {high}")
+        _require(0 <= self.min_seconds < self.max_seconds, "data.min_seconds must lie below data.max_seconds")
+        for name in ("prompt_share", "unconditional_share"):
+            _require(0 <= getattr(self, name) <= 1, f"data.{name} must lie in [0, 1], not {getattr(self, name)}")
+        for name in ("batch_positions", "validation_batches"):
+            _require(getattr(self, name) > 0, f"data.{name} must be positive, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class LMTrainConfig(RunConfig):
+    """A whole training run of a language model."""
+
+    task: str = "speech"
+    """``speech`` (text to codes), ``music`` (codes go on) or ``sound`` (captions to codes)."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The model, as :class:`~xcodec.lm.config.LMConfig` writes itself, without ``codec``: the table knows that."""
+    data: TokenDataConfig = field(default_factory=TokenDataConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.task in TASKS, f"task is {self.task!r}; known: {', '.join(TASKS)}")
+        sketch = self.language_model(CodecSpec("unknown", "0" * 16, codebooks=64))
+        _require((self.task == "speech") == (sketch.text is not None), "model.text is for task speech, and only for it")
+        _require(
+            (self.task == "sound") == (sketch.captions is not None),
+            "model.captions is for task sound, and only for it",
+        )
+
+    def language_model(self, codec: CodecSpec) -> LMConfig:
+        """The model to train, on the codes of a codec."""
+        longest = round(self.data.max_seconds * codec.frame_rate)
+        return LMConfig.from_dict({**self.model, "codec": vars(codec), "longest": longest})
+
+    @property
+    def codebooks_read(self) -> int:
+        """How many codebooks of the table are needed: those of the model, and those that clips are aligned by."""
+        aligned = (self.model.get("text") or {}).get("aligned", False)
+        return max(self.model.get("codebooks", 1), ALIGNED_CODEBOOKS if aligned else 1)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Whose clips are read."""
+        return self.data.domains or (self.task,)
 
 
 # Configs of training runs as people write them: a YAML file with the fields of its dataclass, and ``key=value`` changes

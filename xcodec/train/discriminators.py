@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from xcodec.train.config import DiscriminatorConfig
-from xcodec.utils.spectra import stft
+from xcodec.utils.spectra import Stft
 
 SLOPE = 0.1
 """Of the leaky ReLUs, as in HiFi-GAN."""
@@ -70,19 +70,12 @@ class ConvStack(nn.Module):
         return DiscriminatorOutput(self.last(x).float(), features)
 
 
-class SpectrumImage(nn.Module):
+class SpectrumImage(Stft):
     """The complex short-time spectrum as an image of two channels, its real and its imaginary part."""
-
-    def __init__(self, fft_size: int, hop: int) -> None:
-        super().__init__()
-        self.fft_size = fft_size
-        self.hop = hop
-        self.window: Tensor
-        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, 1, T] -> [B, 2, F, bins], of about unit scale for speech at its usual level."""
-        image = torch.view_as_real(stft(wav.squeeze(1), self.window, self.hop)) * (8 / self.fft_size) ** 0.5
+        image = super().forward(wav.squeeze(1)) * (8 / self.fft_size) ** 0.5
         return image.permute(0, 3, 1, 2)  # (B, F, bins, 2) -> (B, 2, F, bins)
 
 

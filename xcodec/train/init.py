@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,7 +174,12 @@ def _total_variance(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def init_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: int | None = None) -> None:
+def init_codebooks(
+    codec: XCodec,
+    batches: Iterable[Tensor],
+    semantic_levels: int | None = None,
+    teacher_features: Callable[[Tensor], Tensor | None] = lambda clips: None,
+) -> None:
     """Initialise the codebooks by k-means, level by level, each on the residual of those before.
 
     One batch holds too few frames for 1024 entries: most would start on a single frame and die.
@@ -183,10 +188,11 @@ def init_codebooks(codec: XCodec, batches: Iterable[Tensor], semantic_levels: in
         codec: Its encoder as trained so far.
         batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
         semantic_levels: how many of the first levels code semantic channels; all by default.
+        teacher_features: of clips, where they are known already.
     """
     training = codec.training
     codec.eval()
-    latents = [codec.latents(clips).values.float() for clips in batches]
+    latents = [codec.latents(clips, teacher_features(clips)).values.float() for clips in batches]
     codec.train(training)
     residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
     for number, level in enumerate(cast(Iterable[QuantizerLevel], codec.quantizer.levels)):
@@ -227,25 +233,26 @@ class RepeatedCrops(RandomCrops):
         return super().__getitem__(index if self.distinct is None else index % self.distinct)
 
 
-def cache_features(teacher: Teacher, folder: Path) -> None:
-    """From now on, let a teacher look up each clip's features in a folder before it computes them.
+class FeatureCache:
+    """A teacher's features of clips, each computed once and then looked up in a folder.
 
-    Features are rounded to half precision whether they were found or not, so a run does not depend on what was there.
+    They are rounded to half precision whether they were found or not, so a run does not depend on what was there.
     """
-    compute = teacher.forward
-    own = folder / _fingerprint(teacher)
+
+    def __init__(self, teacher: Teacher, folder: Path) -> None:
+        self.teacher = teacher
+        self.folder = folder / _fingerprint(teacher)
 
     @torch.no_grad()
-    def look_up(wav: Tensor, frames: int) -> Tensor:
+    def __call__(self, wav: Tensor, frames: int) -> Tensor:
+        """[B, 1, T] -> [B, D, frames], as the teacher gives it."""
         names = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in wav.cpu().numpy()]
-        paths = [own / name[:2] / f"{name}-{frames}.npy" for name in names]
-        missing = [index for index, path in enumerate(paths) if not path.exists()]
-        if missing:
-            for index, features in zip(missing, compute(wav[missing], frames).half().cpu().numpy(), strict=True):
+        paths = [self.folder / name[:2] / f"{name}-{frames}.npy" for name in names]
+        if missing := [index for index, path in enumerate(paths) if not path.exists()]:
+            computed = self.teacher(wav[missing], frames).half().cpu().numpy()
+            for index, features in zip(missing, computed, strict=True):
                 _write(paths[index], features)
         return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(wav.device).float()
-
-    teacher.forward = look_up  # type: ignore[method-assign, assignment]
 
 
 def _fingerprint(teacher: Teacher) -> str:

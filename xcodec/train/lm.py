@@ -16,11 +16,12 @@ from xcodec.data.token_table import read_table
 from xcodec.lm.alignment import HMMAligner
 from xcodec.lm.checkpoint import load as load_model
 from xcodec.lm.checkpoint import save
+from xcodec.lm.config import CodecSpec
 from xcodec.lm.generation import Limits, Request, Sampling, generate, generate_nar
 from xcodec.lm.layout import IGNORED, context
 from xcodec.lm.model import AutoregressiveLM, CodeLM, NonAutoregressiveLM, build_model, is_aligned
 from xcodec.lm.text import CaptionEncoder
-from xcodec.train.lm_config import LMTrainConfig, codec_spec_of
+from xcodec.train.config import LMTrainConfig
 from xcodec.train.lm_data import Examples, LengthBuckets, LMBatch
 from xcodec.train.logging import Validation, sum_of_ranks
 from xcodec.train.loop import Trainer, WeightAverage
@@ -190,7 +191,7 @@ class LMTrainer(Trainer[LMBatch]):
         if not data.table:
             raise ConfigError("data.table is empty: name the folder that xcodec tokenize made")
         table = read_table(data.table, domains=config.domains, sources=data.sources, codebooks=config.codebooks_read)
-        facts = codec_spec_of(table.info)
+        facts = CodecSpec(**vars(table.info))
         model_config = config.language_model(facts)
         captions = None
         if model_config.captions is not None:

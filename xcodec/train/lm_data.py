@@ -19,7 +19,7 @@ from xcodec.lm.layout import IGNORED, PAD, Vocabulary, example, nar_input, patte
 from xcodec.lm.model import is_aligned
 from xcodec.lm.text import CaptionEncoder, TextError, text_to_symbols
 from xcodec.lm.text_encoder import AlignedText
-from xcodec.train.lm_config import TokenDataConfig
+from xcodec.train.config import TokenDataConfig
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,8 @@ class LMBatch:
 
     def to(self, device: torch.device) -> LMBatch:
         """The same elsewhere."""
-
-        def moved(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device)
-
-        return LMBatch(
-            self.ids.to(device),
-            self.labels.to(device),
-            self.clips,
-            moved(self.level),
-            moved(self.condition),
-            moved(self.conditioned),
-            moved(self.text),
-            moved(self.text_positions),
-            moved(self.durations),
-        )
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

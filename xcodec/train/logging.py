@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ class Statistics(Protocol):
         """Numbers by their names; then start anew. Every rank must ask."""
 
 
-class CodeStatistics:
+class CodebookUsage:
     """How often each entry of each codebook was chosen since the last report."""
 
     def __init__(self, codebooks: int, size: int) -> None:
@@ -309,8 +309,17 @@ class Validator:
         losses: CodecLosses,
         discriminators: Discriminators | None,
         codebook_counts: Sequence[int | None],
+        teacher_features: Callable[[Tensor], Tensor | None] = lambda clips: None,
     ) -> Validation:
-        """Every loss at every number of codebooks; nothing is updated."""
+        """Every loss at every number of codebooks; nothing is updated.
+
+        Args:
+            codec: to be measured.
+            losses: to be computed.
+            discriminators: for the adversarial losses, if they take part.
+            codebook_counts: numbers of codebooks; None skips the quantiser.
+            teacher_features: of clips, where they are known already.
+        """
         device = next(codec.parameters()).device
         training = codec.training
         codec.eval()
@@ -320,7 +329,7 @@ class Validator:
             for index, batch in enumerate(self.batches):
                 clips = batch.to(device)
                 used = None if count is None else torch.full((len(clips),), count, device=device)
-                output = codec(clips, used)
+                output = codec(clips, used, teacher=teacher_features(clips))
                 assert output.audio is not None, "not left out unless asked for"
                 if index == 0:
                     examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())

@@ -18,11 +18,11 @@ from xcodec.codec.config import ConfigError, TeacherConfig
 from xcodec.codec.model import CodecOutput
 from xcodec.codec.semantic import Teacher, WhisperStates
 from xcodec.codec.spectrogram import Spectrogram
+from xcodec.codec.vocoder import Spectra
 from xcodec.train.config import LossWeights, SpectraConfig
 from xcodec.train.discriminators import DiscriminatorOutput
 from xcodec.train.init import load_teacher
-from xcodec.train.vocoder_losses import VocoderLosses
-from xcodec.utils.spectra import mel_filters, stft
+from xcodec.utils.spectra import Stft, mel_filters
 
 MAGNITUDE_FLOOR = 1e-7
 """Added to squared magnitudes, so that the square root has a gradient at zero."""
@@ -31,6 +31,8 @@ LOG_FLOOR = 1e-4
 SUBBANDS = 6
 SUBBAND_RESOLUTIONS = ((128, 30), (256, 60), (512, 60))
 """FFT size and hop of the STFT losses on sub-bands, in samples of a sub-band (the release's)."""
+PHASE_WEIGHT_LIMIT = 1.4
+"""Largest weight of a bin's phase, before weights are scaled to a mean of one."""
 WHISPER_WINDOW, WHISPER_HOP = 400, 160
 """Of Whisper's own spectrogram, in samples."""
 
@@ -90,14 +92,14 @@ class ReconstructionLosses(nn.Module):
         super().__init__()
         self.weights = weights
         resolutions = spectra.resolutions if weights.mel or weights.stft else ()
-        self.transforms = nn.ModuleList(Stft(fft, hop) for fft, hop, _ in resolutions)
+        self.transforms = nn.ModuleList(Magnitudes(fft, hop) for fft, hop, _ in resolutions)
         self.mel_filters = [f"mel_filters_{fft}" for fft, _, _ in resolutions]
         if weights.mel:
             for name, (fft, _, mels) in zip(self.mel_filters, resolutions, strict=True):
                 self.register_buffer(name, mel_filters(fft, mels, sample_rate).float(), persistent=False)
         if weights.subband_stft:
             self.pqmf = PQMF(SUBBANDS)
-            self.subband_transforms = nn.ModuleList(Stft(fft, hop) for fft, hop in SUBBAND_RESOLUTIONS)
+            self.subband_transforms = nn.ModuleList(Magnitudes(fft, hop) for fft, hop in SUBBAND_RESOLUTIONS)
 
     def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Waveforms [B, 1, T] -> one scalar for each loss that has a weight, under the weight's name."""
@@ -125,20 +127,12 @@ def _of_both(transform: nn.Module, output: Tensor, target: Tensor) -> tuple[Tens
     return transform(output), transformed_target
 
 
-class Stft(nn.Module):
-    """Magnitudes of the short-time Fourier transform with a Hann window as long as the FFT."""
-
-    def __init__(self, fft_size: int, hop: int) -> None:
-        super().__init__()
-        self.fft_size = fft_size
-        self.hop = hop
-        self.window: Tensor
-        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+class Magnitudes(Stft):
+    """Magnitudes of the short-time Fourier transform."""
 
     def forward(self, wav: Tensor) -> Tensor:
         """[B, T] -> [B, T / hop + 1, bins], never quite zero."""
-        real, imaginary = torch.view_as_real(stft(wav, self.window, self.hop)).unbind(3)
-        return (real.square() + imaginary.square() + MAGNITUDE_FLOOR).sqrt()
+        return (super().forward(wav).square().sum(3) + MAGNITUDE_FLOOR).sqrt()
 
 
 def stft_distance(output: Tensor, target: Tensor) -> Tensor:
@@ -198,6 +192,100 @@ def feature_matching_distance(output: Sequence[DiscriminatorOutput], target: Seq
         for ours, theirs in zip(our_output.features, their_output.features, strict=True)
     ]
     return torch.stack(distances).mean()
+
+
+# Losses on a vocoder's complex spectra.
+
+
+class VocoderLosses(nn.Module):
+    """The losses of complex spectra, of which those with a weight are computed."""
+
+    def __init__(self, weights: LossWeights, spectrogram: Spectrogram) -> None:
+        super().__init__()
+        self.weights = weights
+        self.spectrogram = spectrogram
+
+    def forward(self, spectra: Spectra, audio: Tensor, clips: Tensor) -> dict[str, Tensor]:
+        """Spectra [B, N, bins], the audio made of them and the true one [B, 1, T] -> one scalar for each loss."""
+        losses, target = {}, spectra_of(self.spectrogram, clips)
+        if self.weights.amplitude:
+            losses["amplitude"] = log_amplitude_distance(spectra, target)
+        if self.weights.phase:
+            losses["phase"] = phase_distance(spectra, target)
+        if self.weights.consistency:
+            losses["consistency"] = consistency_distance(spectra, spectra_of(self.spectrogram, audio))
+        return losses
+
+
+def spectra_of(spectrogram: Spectrogram, wav: Tensor) -> Spectra:
+    """Of a waveform [B, 1, T]: [B, N, bins]."""
+    spectrum = spectrogram.transform(wav[:, 0])
+    return Spectra(spectrum.real, spectrum.imag)
+
+
+def log_amplitude_distance(output: Spectra, target: Spectra) -> Tensor:
+    """L1 between log magnitudes of complex spectra [B, N, bins]."""
+    return (_power(output).log() - _power(target).log()).abs().mean() / 2
+
+
+def phase_distance(output: Spectra, target: Spectra) -> Tensor:
+    """Distance of instantaneous frequencies, plus that of phases after time alignment of each window.
+
+    APNet (arXiv 2211.15974) compares phases as they are. But magnitudes do not determine when the pulses of a voice
+    occur: the vocoder's may come a little earlier or later, which is as good, and adds a phase that is linear in
+    frequency. So each window is first shifted to the maximum of its cross-correlation with the target. Angles are
+    compared by the chord between them on the unit circle, 2 |sin(Δ/2)|, which needs no unwrapping; bins are weighted
+    by magnitude.
+    """
+    ours, theirs = _unit(output), _unit(target)
+    weight = _power(target).pow(0.15).clamp(max=PHASE_WEIGHT_LIMIT)
+    weight = weight / weight.mean()
+    frequency = (weight[:, 1:] * _chord(_instantaneous_frequency(ours), _instantaneous_frequency(theirs))).mean()
+    return frequency + (weight * _chord(_time_aligned(ours, theirs, weight), theirs)).mean()
+
+
+def consistency_distance(output: Spectra, audio_spectra: Spectra) -> Tensor:
+    """L1 between spectra and those of the waveform synthesised from them (STFT consistency)."""
+    return (output.real - audio_spectra.real).abs().mean() + (output.imaginary - audio_spectra.imaginary).abs().mean()
+
+
+def _power(spectra: Spectra) -> Tensor:
+    return (spectra.real.square() + spectra.imaginary.square()).clamp(min=LOG_FLOOR**2)
+
+
+def _unit(spectra: Spectra) -> Spectra:
+    size = (spectra.real.square() + spectra.imaginary.square() + MAGNITUDE_FLOOR).sqrt()
+    return Spectra(spectra.real / size, spectra.imaginary / size)
+
+
+def _instantaneous_frequency(direction: Spectra) -> Spectra:
+    """The phase difference from each window to the next, as a point on the unit circle: [B, N - 1, bins]."""
+    real, imaginary = direction
+    return Spectra(
+        real[:, 1:] * real[:, :-1] + imaginary[:, 1:] * imaginary[:, :-1],
+        imaginary[:, 1:] * real[:, :-1] - real[:, 1:] * imaginary[:, :-1],
+    )
+
+
+def _time_aligned(ours: Spectra, theirs: Spectra, weight: Tensor) -> Spectra:
+    """Ours, each window shifted to the maximum of its cross-correlation with theirs, by a quarter window at most."""
+    bins = weight.shape[2]
+    size = 2 * (bins - 1)
+    with torch.no_grad():
+        product = weight * torch.complex(*theirs) * torch.complex(*ours).conj()
+        correlation = torch.fft.irfft(product, n=size)
+        farthest = size // 4
+        correlation[..., farthest + 1 : size - farthest] = -torch.inf
+        shift = correlation.argmax(2)  # [B, N] samples
+        # Modulo a full circle, because float32 has no digits for the angles of large products.
+        angle = 2 * torch.pi / size * (shift[..., None] * torch.arange(bins, device=shift.device) % size)
+        cosine, sine = angle.cos(), angle.sin()
+    return Spectra(ours.real * cosine + ours.imaginary * sine, ours.imaginary * cosine - ours.real * sine)
+
+
+def _chord(ours: Spectra, theirs: Spectra) -> Tensor:
+    square = (ours.real - theirs.real).square() + (ours.imaginary - theirs.imaginary).square()
+    return (square + MAGNITUDE_FLOOR).sqrt()
 
 
 class PerceptualLoss(nn.Module):

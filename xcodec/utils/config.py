@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 
 class ConfigError(ValueError):
@@ -16,12 +16,22 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    """``cls(**values)``, with an unknown field named by its full path and the known ones listed.
+def build(cls: type[Any], values: dict[str, Any], where: str = "") -> Any:
+    """A dataclass from plain values, as JSON and YAML have them; fields that are dataclasses are built likewise.
 
     A class may have ``GONE``: fields of former versions, which old checkpoints still name, and their defaults. They are
-    ignored where they have that default; anything else is an error.
+    ignored where they have that default; anything else is an error. Of a field that may be one of several classes, the
+    values' ``kind`` says which.
+
+    Args:
+        cls: the dataclass.
+        values: by the names of its fields; missing ones take their defaults.
+        where: what its fields belong to, such as ``model.``, for errors.
+
+    Raises:
+        ConfigError: an unknown field, named by its full path, or a value that cannot be.
     """
+    types = get_type_hints(cls)
     known = [each.name for each in dataclasses.fields(cls)]
     values = dict(values)
     for name, default in getattr(cls, "GONE", {}).items():
@@ -29,8 +39,15 @@ def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
         require(
             value == default, f"config field {where}{name} no longer exists; only {default!r} is left, not {value!r}"
         )
-    for name in values:
+    for name, value in values.items():
         require(name in known, f"unknown config field {where}{name}; known here: {', '.join(known)}")
+        nested = [each for each in (types[name], *get_args(types[name])) if dataclasses.is_dataclass(each)]
+        if nested and value is not None:
+            require(isinstance(value, dict), f"config field {where}{name} must hold fields, not {value!r}")
+            kinds = {getattr(each, "kind", ""): each for each in nested}
+            kind = value.get("kind", next(iter(kinds))) if len(nested) > 1 else next(iter(kinds))
+            require(kind in kinds, f"{where}{name}.kind is {kind!r}; known: {', '.join(kinds)}")
+            values[name] = build(kinds[kind], value, f"{where}{name}.")
     try:
         return cls(**values)
     except TypeError as error:  # a string where a number belongs, a number where a list belongs

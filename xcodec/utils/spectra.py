@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def stft(wav: Tensor, window: Tensor, hop: int, margin: int | None = None, reflect: bool = True) -> Tensor:
@@ -29,6 +29,20 @@ def stft(wav: Tensor, window: Tensor, hop: int, margin: int | None = None, refle
     padded = F.pad(wav.reshape(-1, 1, samples), (margin, margin), mode=mode)
     spectrum = torch.fft.rfft(padded.unfold(2, size, hop) * window)  # [N, 1, F, bins]
     return spectrum.view(*wav.shape[:-1], *spectrum.shape[2:])
+
+
+class Stft(nn.Module):
+    """:func:`stft` with a Hann window as long as the FFT."""
+
+    def __init__(self, fft_size: int, hop: int) -> None:
+        super().__init__()
+        self.fft_size, self.hop = fft_size, hop
+        self.window: Tensor
+        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """[..., T] -> [..., T / hop + 1, bins, 2], real and imaginary parts."""
+        return torch.view_as_real(stft(wav, self.window, self.hop))
 
 
 def mel_filters(size: int, bands: int, sample_rate: int) -> Tensor:
