@@ -14,7 +14,7 @@ from experiments.codec_does_matter.held_out import Utterance, keyword_classes, m
 from xcodec import audio
 from xcodec.data.manifest import AudioItem, read_span
 from xcodec.engine.engine import Codec, load
-from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
+from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechOptions, TextToSpeech, VoicePrompt
 from xcodec.lm.checkpoint import load_nonautoregressive
 from xcodec.utils.parallel import run_all

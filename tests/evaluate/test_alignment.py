@@ -7,16 +7,16 @@ import pytest
 
 from tests.evaluate.conftest import SAMPLES
 from xcodec import audio
-from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items, with_neighbours
+from xcodec.evaluate.alignment import AlignmentError, Phone, PhoneAligner, read_items, with_neighbours
 from xcodec.evaluate.metrics import RATE, Signal
 
 
 @pytest.fixture(scope="module")
-def aligner() -> Aligner:
-    return Aligner()
+def aligner() -> PhoneAligner:
+    return PhoneAligner()
 
 
-def test_a_transcript_is_aligned_with_a_real_voice(aligner: Aligner) -> None:
+def test_a_transcript_is_aligned_with_a_real_voice(aligner: PhoneAligner) -> None:
     voice = audio.read(SAMPLES / "english-not-in-service.flac", RATE)[0][0]
     text = "The number you have dialed is not in service. Please check the number and try again."
     phones = aligner(voice, text)
@@ -34,7 +34,7 @@ def test_a_transcript_is_aligned_with_a_real_voice(aligner: Aligner) -> None:
     assert np.median([b.start - a.start for a, b in zip(phones, later, strict=True)]) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_word_that_the_dictionary_lacks_is_named(aligner: Aligner, speech: Signal) -> None:
+def test_a_word_that_the_dictionary_lacks_is_named(aligner: PhoneAligner, speech: Signal) -> None:
     with pytest.raises(AlignmentError, match="the dictionary lacks xyzzy"):
         aligner(speech, "please xyzzy")
     with pytest.raises(AlignmentError, match="no words"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xcodec.evaluate.probes import code_statistics
+from xcodec.evaluate.token_measures import code_statistics
 
 
 def test_codes_in_turn_use_everything_and_follow_from_each_other() -> None:

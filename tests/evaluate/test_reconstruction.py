@@ -19,7 +19,7 @@ from xcodec import audio
 from xcodec.evaluate.clips import Selection, choose
 from xcodec.evaluate.codecs import open_codecs
 from xcodec.evaluate.metrics import DEFAULT, Signal
-from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
+from xcodec.evaluate.reconstruction import Evaluator, Settings, measure_cost, run
 from xcodec.evaluate.summary import summarise
 from xcodec.utils.json_lines import read_lines, write_json
 
@@ -206,13 +206,13 @@ def test_audio_of_the_first_clips_is_kept(corpus: Path, model: Path, tmp_path: P
 
 
 def test_cost_is_measured_in_a_process_of_its_own(corpus: Path) -> None:
-    found = measure("opus@12", choose([corpus], Selection(per_domain=1)))
+    found = measure_cost("opus@12", choose([corpus], Selection(per_domain=1)))
     assert list(found) == ["opus@12"]
     cost = found["opus@12"]
     assert cost["encode_speed"] > 1
     assert cost["decode_speed"] > 1
     assert 0 < cost["base_mb"] <= cost["peak_mb"] < 4000
-    assert measure("original", choose([corpus], Selection(per_domain=1))) == {}
+    assert measure_cost("original", choose([corpus], Selection(per_domain=1))) == {}
 
 
 def test_clips_are_spaced_evenly_and_long_ones_lose_their_transcript(tmp_path: Path, speech: Signal) -> None:

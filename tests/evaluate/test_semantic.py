@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec import audio
-from xcodec.evaluate.alignment import Aligner
+from xcodec.evaluate.alignment import PhoneAligner
 from xcodec.evaluate.clips import Selection, choose
-from xcodec.evaluate.probes import Budget, Predictability
 from xcodec.evaluate.semantic import SemanticSettings, run
+from xcodec.evaluate.token_measures import Budget, Predictability
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TEXTS = {
@@ -77,7 +77,7 @@ def test_a_run_goes_on_with_what_is_there(corpus: Path, tmp_path: Path, monkeypa
     list(run(SemanticSettings((one,), tmp_path, budget=Budget(steps=2)), clips))
     first = json.loads((tmp_path / "semantic.json").read_text())
     # Nothing that is known is asked again, so a codec that is added is all there is to do.
-    monkeypatch.setattr(Aligner, "__call__", None)
+    monkeypatch.setattr(PhoneAligner, "__call__", None)
     again = list(run(SemanticSettings((one, two), tmp_path, budget=Budget(steps=2)), clips))
     assert again == [18, 17, 16, 15, 14, 13, 12, 6, 5, 4, 3, 2, 1, 0]
     second = json.loads((tmp_path / "semantic.json").read_text())

@@ -13,7 +13,7 @@ import torch
 
 from xcodec import XCodec, audio
 from xcodec.generate.codec_io import GenerateError, decode_stream
-from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
+from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechOptions, TextToSpeech, _continued_durations, length_limits
 from xcodec.lm.checkpoint import load
 from xcodec.lm.generation import Sampling

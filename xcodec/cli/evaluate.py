@@ -60,7 +60,7 @@ def reconstruction(
     Example: xcodec evaluate reconstruction clips/ -c original -c opus@9 -c xcodec-mini@all --out results
     """
     from xcodec.evaluate.clips import Selection, choose
-    from xcodec.evaluate.reconstruction import Evaluator, Settings, measure, run
+    from xcodec.evaluate.reconstruction import Evaluator, Settings, measure_cost, run
     from xcodec.evaluate.summary import summarise
     from xcodec.utils.json_lines import write_json
 
@@ -74,7 +74,7 @@ def reconstruction(
     if cost:
         shortish = sorted(chosen, key=lambda clip: clip.seconds)[len(chosen) // 2 :][:3]
         for spec in codecs:
-            costs |= measure(spec, shortish, engine)
+            costs |= measure_cost(spec, shortish, engine)
     summary = summarise(out, evaluator.codecs, chosen, evaluator.backends(), costs)
     write_json(out / "summary.json", summary)
     for name, reasons in () if quiet else summary["undefined"].items():
@@ -103,8 +103,8 @@ def semantic(
     Example: xcodec evaluate semantic clips/ -c xcodec-mini -c hf:facebook/encodec_24khz --out results
     """
     from xcodec.evaluate.clips import Selection, choose
-    from xcodec.evaluate.probes import Budget
     from xcodec.evaluate.semantic import SemanticSettings, run
+    from xcodec.evaluate.token_measures import Budget
 
     chosen = choose(paths, Selection(clips, shortest, longest, domain))
     out.mkdir(parents=True, exist_ok=True)

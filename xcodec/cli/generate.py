@@ -95,7 +95,7 @@ def music(
 
     from xcodec.engine.engine import load
     from xcodec.generate.codec_io import decode_stream, default_model
-    from xcodec.generate.music import MusicGenerator, MusicOptions
+    from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions
 
     options = MusicOptions(seconds, _sampling(temperature, top_k, top_p), seed)
     generator = MusicGenerator(model or default_model("music"), load(codec, engine=engine))
@@ -127,7 +127,7 @@ def sound(
     """
     from xcodec.engine.engine import load
     from xcodec.generate.codec_io import decode_stream, default_model
-    from xcodec.generate.music import SoundGenerator, SoundOptions
+    from xcodec.generate.music_and_sound import SoundGenerator, SoundOptions
 
     options = SoundOptions(seconds, _sampling(temperature, top_k, top_p), guidance, seed, samples)
     generator = SoundGenerator(model or default_model("sound"), load(codec, engine=engine))

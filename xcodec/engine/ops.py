@@ -218,7 +218,7 @@ def winograd_conv(
 
 def winograd_weight(weight: Tensor) -> Tensor:
     """A filter [C', C, 7] at the twelve points, packed: [12, C' / 16, C, 16]."""
-    _, weights, _ = transforms()
+    _, weights, _ = winograd_transforms()
     return packed(torch.einsum("nk,oik->noi", weights, weight.detach().double()))
 
 
@@ -322,7 +322,7 @@ def _pointer(values: Tensor | None) -> int | None:
 
 @cache
 def _transforms() -> tuple[Tensor, Tensor]:
-    inputs, _, outputs = transforms()
+    inputs, _, outputs = winograd_transforms()
     assert len(POINTS) + 1 == len(inputs)
     return inputs.float().contiguous(), outputs.float().contiguous()
 
@@ -337,7 +337,7 @@ def _transforms() -> tuple[Tensor, Tensor]:
 # signal (float32 itself rounds at 130).
 
 
-def transforms() -> tuple[Tensor, Tensor, Tensor]:
+def winograd_transforms() -> tuple[Tensor, Tensor, Tensor]:
     """Of inputs [N, N], weights [N, 7] and products [6, N], float64; N = 12 points.
 
     A product of polynomials is `interpolate @ ((evaluate @ a) * (evaluate @ b))`. A filter is its transpose with

@@ -36,7 +36,7 @@ class AlignmentError(ValueError):
     """A recording that cannot be aligned: a word that the dictionary lacks, or speech that does not fit the text."""
 
 
-class Aligner:
+class PhoneAligner:
     """The acoustic model and the dictionary of US English that come with pocketsphinx.
 
     Raises:

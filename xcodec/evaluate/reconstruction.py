@@ -24,7 +24,7 @@ from xcodec.engine.engine import Engine
 from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, fix_length, open_codecs
-from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, described, make
+from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, describe_error, make
 from xcodec.utils.json_lines import Journal, Record
 from xcodec.utils.parallel import WorkerDiedError, parallel_map, run_tasks
 
@@ -117,7 +117,7 @@ class Evaluator:
         try:
             coded = codec(wav)
         except CODEC_ERRORS as error:
-            (record,) = self.undefined(clip, [codec.label], f"{codec.label} failed: {described(error)}")
+            (record,) = self.undefined(clip, [codec.label], f"{codec.label} failed: {describe_error(error)}")
             return record
         decoded = audio.resample(coded.audio[np.newaxis], codec.sample_rate, RATE)[0]
         decoded = fix_length(decoded, len(original))  # two resamplings may round to one sample more or less
@@ -239,7 +239,7 @@ def _kept(clips: Sequence[Clip], count: int) -> set[str]:
 Cost = dict[str, float]
 
 
-def measure(spec: str, clips: Sequence[Clip], engine: Engine = "exact") -> dict[str, Cost]:
+def measure_cost(spec: str, clips: Sequence[Clip], engine: Engine = "exact") -> dict[str, Cost]:
     """Of each codec that a spec names, on one thread, the median over clips.
 
     Returns:

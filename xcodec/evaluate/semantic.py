@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from xcodec.codec.model import XCodec
 from xcodec.engine.engine import Codec, Engine
 from xcodec.evaluate.abx import FrameDistance, Item, abx
-from xcodec.evaluate.alignment import Aligner, AlignmentError, Phone, read_items
+from xcodec.evaluate.alignment import AlignmentError, Phone, PhoneAligner, read_items
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, Tokenizer, TransformersTokenizer, open_codecs
 from xcodec.evaluate.metrics.base import RATE, package_version
-from xcodec.evaluate.probes import Budget, code_statistics, phone_measures, predictability, probe, stability
+from xcodec.evaluate.token_measures import Budget, code_statistics, phone_measures, predictability, probe, stability
 from xcodec.utils.json_lines import Journal, Record, write_json
 
 # The points inside a codec at which its features are examined.
@@ -225,7 +225,7 @@ class _Alignments:
 
     def __init__(self, items: Path | None) -> None:
         self._items = read_items(items) if items else None
-        self._aligner = None if items else Aligner()
+        self._aligner = None if items else PhoneAligner()
         self.backend = f"{items.name}" if items else package_version("pocketsphinx")
 
     def cached(self, clip: Clip, journal: Journal) -> list[Phone]:

@@ -16,7 +16,7 @@ from xcodec.evaluate import asr
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import EvaluatedCodec, Tokenizer
 from xcodec.evaluate.metrics import METRICS, Measure
-from xcodec.evaluate.probes import code_statistics
+from xcodec.evaluate.token_measures import code_statistics
 from xcodec.utils.json_lines import Record, read_lines
 
 # Confidence intervals and paired tests: resampling of clips, with no assumption about distributions.

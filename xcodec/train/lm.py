@@ -321,23 +321,19 @@ class LMTrainer(Trainer[LMBatch]):
         objective = self.accelerator.unwrap_model(self.objective)
         objective.eval()
         buckets = LengthBuckets(self.validation.lengths, self.config.data.batch_positions, seed=0)
-        totals, counted = [], torch.zeros(self.network.config.codebooks, 3)
+        totals, statistics = [], TokenStatistics(self.network.config.codebooks)
         with self.averaged():
             for number in range(self.config.data.validation_batches):
                 batch = self.validation.batch(buckets[number], number, seed=0).to(self.accelerator.device)
                 made = objective(batch)
                 totals.append(float(made["loss"]))
-                counted += made["counted"].cpu()
+                statistics.add(made["counted"])
             examples = (torch.zeros(0, 1, 1),) * 2
             if self.audio_examples is not None:
                 examples = self.audio_examples(self.network)
         objective.train()
-        values = {"valid/total": sum(totals) / len(totals)}
-        for codebook, (nats, right, count) in enumerate(counted.tolist(), start=1):
-            if count:
-                values[f"valid/perplexity/{codebook}"] = math.exp(min(nats / count, 50.0))
-                values[f"valid/accuracy/{codebook}"] = right / count
-        return Validation(values, *examples)
+        found = {"total": sum(totals) / len(totals), **statistics.report()}
+        return Validation({f"valid/{name}": value for name, value in found.items()}, *examples)
 
     def write_model(self, folder: Path) -> None:
         """The language model, in a folder of its own."""

@@ -12,13 +12,13 @@ from xcodec.evaluate.metrics.base import (
     MissingBackendError,
     Signal,
     compute,
-    described,
+    describe_error,
 )
 from xcodec.evaluate.metrics.learned import Dnsmos, Speaker, Utmos, WavLmSpeaker
 from xcodec.evaluate.metrics.signal import LogMel, MultiStft, Pesq, Pitch, SiSdr, Stoi
 
 __all__ = ["DEFAULT", "METRICS", "RATE", "Measure", "Metric", "MetricError", "MissingBackendError", "Signal"]
-__all__ += ["compute", "described", "make"]
+__all__ += ["compute", "describe_error", "make"]
 
 METRICS: dict[str, type[Metric]] = {
     "pesq": Pesq,

@@ -99,13 +99,13 @@ def compute(metric: Metric, original: Signal, decoded: Signal) -> dict[str, floa
     except MetricError:
         raise
     except (ValueError, ArithmeticError, RuntimeError) as error:
-        raise MetricError(f"{metric.backend} failed: {described(error)}") from error
+        raise MetricError(f"{metric.backend} failed: {describe_error(error)}") from error
     if infinite := {name: value for name, value in values.items() if not math.isfinite(value)}:
         raise MetricError(", ".join(f"{name} is {value}" for name, value in infinite.items()))
     return values
 
 
-def described(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """An unexpected error as a reason."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 

@@ -110,7 +110,7 @@ class Pitch:
     def __call__(self, original: Signal, decoded: Signal) -> dict[str, float]:
         """See `Metric`; without a frame that is voiced in both, there is no error of F0."""
         check_pair(original, decoded)
-        expected, found = track(original), track(decoded)
+        expected, found = track_pitch(original), track_pitch(decoded)
         voiced, kept = np.isfinite(expected), np.isfinite(found)
         both = voiced & kept
         if not both.any():
@@ -122,7 +122,7 @@ class Pitch:
         }
 
 
-def track(signal: Signal) -> NDArray[np.float64]:
+def track_pitch(signal: Signal) -> NDArray[np.float64]:
     """F0 `[F]` in Hz, NaN where it is unvoiced, by YIN (de Cheveigné and Kawahara 2002), steps 1 to 5."""
     longest, shortest = RATE // LOWEST, RATE // HIGHEST
     padded = np.pad(signal.astype(np.float64), (PITCH_WINDOW // 2, PITCH_WINDOW // 2 + longest + 1))

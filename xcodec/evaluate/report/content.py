@@ -117,8 +117,7 @@ def _codes_table(codecs: Sequence[Record]) -> list[Table]:
         column("frames", "", "neither", lambda codec: codec["codes"]["frames"]),
     ]
     note = "Entropy and usage come out too low where there are few frames for the entries of a codebook."
-    table = build("Codes", [codec["label"] for codec in own], columns)
-    return [Table(table.title, table.columns, table.rows, note)]
+    return [build("Codes", [codec["label"] for codec in own], columns, note=note)]
 
 
 def _cost_table(codecs: Sequence[Record]) -> list[Table]:
@@ -135,9 +134,8 @@ def _cost_table(codecs: Sequence[Record]) -> list[Table]:
             ("of it Python and libraries", "neither", "MB", "base_mb"),
         )
     ]
-    table = build("Cost, one thread", list(own), columns)
     note = "In a process of its own, the median of three clips; whatever else the machine does slows it down."
-    return [Table(table.title, table.columns, table.rows, note)]
+    return [build("Cost, one thread", list(own), columns, note=note)]
 
 
 def rate_curves(summary: Record) -> list[tuple[str, str]]:
@@ -223,9 +221,12 @@ def semantic_tables(semantic: Record) -> list[Table]:
         ]
         triples = [codec[key]["triples"] for codec in codecs for key in codec if key.startswith(f"abx {kind}:")]
         if triples:
-            table = build(f"ABX errors, {_abx_name(kind)}", labels, [column for column in columns if column.values])
             note = f"{max(triples):,} triples. Chance is 50 %."
-            tables.append(Table(table.title, table.columns, table.rows, note))
+            tables.append(
+                build(
+                    f"ABX errors, {_abx_name(kind)}", labels, [column for column in columns if column.values], note=note
+                )
+            )
     tables.append(_named_table("Phones and codebook 1", codecs, "phones", PHONES))
     tables.append(_language_model_table(codecs))
     tables.append(_stability_table(codecs))
@@ -273,9 +274,10 @@ def _language_model_table(codecs: Sequence[Record]) -> Table:
     ]
     bits = {codec["label"]: Cell(codec["language_model"]["bits_per_second"] / 1000) for codec in own}
     columns.append(Column("all", "neither", "kbps", bits))
-    table = build("A small language model, per codebook", [codec["label"] for codec in own], columns if own else [])
     note = "The same network, trained for the same number of steps on each codec's tokens of these clips."
-    return Table(table.title, table.columns, table.rows, note)
+    return build(
+        "A small language model, per codebook", [codec["label"] for codec in own], columns if own else [], note=note
+    )
 
 
 def _stability_table(codecs: Sequence[Record]) -> Table:
@@ -297,9 +299,8 @@ def _probe_table(codecs: Sequence[Record]) -> Table:
         columns.append(Column(key.removeprefix("probe "), "higher", "%", cells))
         first = own[0][key]
         chances.append(f"{key.removeprefix('probe ')}: {first['chance']:.0f} % of {first['classes']} classes")
-    table = build("Linear probes: accuracy", [codec["label"] for codec in codecs], columns)
     note = f"Always saying the commonest class gets: {'; '.join(chances)}." if chances else ""
-    return Table(table.title, table.columns, table.rows, note)
+    return build("Linear probes: accuracy", [codec["label"] for codec in codecs], columns, note=note)
 
 
 def abx_bars(semantic: Record) -> list[tuple[str, str]]:

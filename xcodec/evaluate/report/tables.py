@@ -80,7 +80,9 @@ def significant(value: float) -> str:
     return f"{value:.6f}".rstrip("0") if "e" in text else text
 
 
-def build(title: str, labels: Sequence[str], columns: Sequence[Column], paired: Record | None = None) -> Table:
+def build(
+    title: str, labels: Sequence[str], columns: Sequence[Column], paired: Record | None = None, note: str = ""
+) -> Table:
     """A table of columns, the best of each marked.
 
     Args:
@@ -88,10 +90,11 @@ def build(title: str, labels: Sequence[str], columns: Sequence[Column], paired: 
         labels: the codecs, in order.
         columns: what to show of them.
         paired: tests by column title, as in `summary.json`.
+        note: below it.
     """
     marked = [_marked(column, (paired or {}).get(column.title, [])) for column in columns]
     rows = tuple((label, tuple(column.get(label, Cell()) for column in marked)) for label in labels)
-    return Table(title, tuple(column.heading for column in columns), rows)
+    return Table(title, tuple(column.heading for column in columns), rows, note)
 
 
 def _marked(column: Column, tests: Sequence[Record]) -> dict[str, Cell]:

@@ -7,8 +7,16 @@ import pytest
 
 from tests.conftest import tiny_codec
 from xcodec.evaluate.codecs import Tokenizer
-from xcodec.evaluate.probes import Budget, add_white_noise, compare, phone_measures, predictability, probe, stability
 from xcodec.evaluate.semantic import stages
+from xcodec.evaluate.token_measures import (
+    Budget,
+    add_white_noise,
+    compare_codes,
+    phone_measures,
+    predictability,
+    probe,
+    stability,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -48,7 +56,7 @@ def test_one_phone_cannot_be_told_apart() -> None:
 def test_kept_codes_and_edits_are_counted() -> None:
     before = np.array([[1, 2, 3, 4], [5, 5, 5, 5]])
     after = np.array([[9, 1, 2, 3], [5, 5, 0, 0]])  # the first codes came one frame late
-    found = compare([before], [after])
+    found = compare_codes([before], [after])
     assert found.kept_first == 0
     assert found.kept_all == 25
     assert found.edit_distance == 50  # one insertion, one deletion, of four

@@ -319,11 +319,11 @@ def stability(encode: Encode, clips: Sequence[Audio], hop_length: int) -> dict[s
     result = {}
     for name, (change, moved) in perturbations(hop_length).items():
         changed = [encode(change(clip, number))[:, moved:] for number, clip in enumerate(clips)]
-        result[name] = compare(plain, changed)
+        result[name] = compare_codes(plain, changed)
     return result
 
 
-def compare(before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int64]]) -> Stability:
+def compare_codes(before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int64]]) -> Stability:
     """Codes `[K, F]` by clip, of which the shorter of each two sets the length."""
     from rapidfuzz.distance import Levenshtein
 
