@@ -22,7 +22,7 @@ from xcodec.data.token_table import TableInfo, TokenItem, read_table, write_shar
 from xcodec.lm.checkpoint import load
 from xcodec.lm.config import CodecSpec
 from xcodec.lm.layout import AUDIO, END, IGNORED, NOTHING, PROMPT, TEXT
-from xcodec.lm.text import read
+from xcodec.lm.text import text_to_symbols
 from xcodec.train.config import LMTrainConfig, is_language_model, read_run
 from xcodec.train.lm import LMTrainer, run
 from xcodec.train.lm_data import Examples
@@ -291,7 +291,7 @@ def test_aligned_text_is_told_where_it_is_heard(configure: Any, table: Path) -> 
             assert (batch.text_positions[row][~asked & (batch.ids[row, 0] == PROMPT)] < 0).all()
             codes = batch.labels[row, 0][asked] - made.vocabulary.first_code(0)
             said = batch.text[row][batch.text_positions[row][asked].long()]
-            heard = made.vocabulary.text(torch.tensor(read("abcd", made.model.text)))[codes]  # type: ignore[arg-type]
+            heard = made.vocabulary.text(torch.tensor(text_to_symbols("abcd", made.model.text)))[codes]  # type: ignore[arg-type]
             right, total = right + int((said == heard).sum()), total + len(codes)
             assert batch.durations[row].sum() == len(codes)
     assert right / total > 0.95
