@@ -41,10 +41,10 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "") -> Any:
         )
     for name, value in values.items():
         require(name in known, f"unknown config field {where}{name}; known here: {', '.join(known)}")
-        nested = [each for each in (types[name], *get_args(types[name])) if dataclasses.is_dataclass(each)]
+        nested: list[Any] = [each for each in (types[name], *get_args(types[name])) if dataclasses.is_dataclass(each)]
         if nested and value is not None:
             require(isinstance(value, dict), f"config field {where}{name} must hold fields, not {value!r}")
-            kinds = {getattr(each, "kind", ""): each for each in nested}
+            kinds: dict[str, type[Any]] = {getattr(each, "kind", ""): each for each in nested}
             kind = value.get("kind", next(iter(kinds))) if len(nested) > 1 else next(iter(kinds))
             require(kind in kinds, f"{where}{name}.kind is {kind!r}; known: {', '.join(kinds)}")
             values[name] = build(kinds[kind], value, f"{where}{name}.")
