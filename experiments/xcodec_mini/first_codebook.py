@@ -173,9 +173,9 @@ class PhoneLabels:
     """pocketsphinx's phones as numbers."""
 
     def __init__(self) -> None:
-        from xcodec.evaluate.alignment import Aligner
+        from xcodec.evaluate.alignment import PhoneAligner
 
-        self.align = Aligner()
+        self.align = PhoneAligner()
         self.names: list[str] = []
 
     def __call__(self, samples: np.ndarray, text: str, frames: int) -> Tensor:
