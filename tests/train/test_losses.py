@@ -10,8 +10,8 @@ from xcodec.train.config import LossWeights, SpectraConfig
 from xcodec.train.discriminators import DiscriminatorOutput
 from xcodec.train.losses import (
     LOG_FLOOR,
+    Magnitudes,
     ReconstructionLosses,
-    Stft,
     adversarial_losses,
     discriminator_loss,
     feature_matching_distance,
@@ -37,7 +37,7 @@ EVERYTHING = dict.fromkeys(NONE, 1.0)
 
 def test_a_tone_peaks_at_its_bin_with_half_its_amplitude_times_the_window() -> None:
     time = torch.arange(8000) / 8000
-    magnitude = Stft(256, 64)(0.5 * torch.sin(2 * math.pi * 1000 * time)[None])
+    magnitude = Magnitudes(256, 64)(0.5 * torch.sin(2 * math.pi * 1000 * time)[None])
     inside = magnitude[0, 10:-10]
     assert (inside.argmax(1) == 256 * 1000 // 8000).all()
     torch.testing.assert_close(inside.amax(1), torch.full((len(inside),), 0.5 / 2 * 128), rtol=1e-3, atol=0)
@@ -104,7 +104,7 @@ def test_a_loss_without_a_weight_is_neither_built_nor_computed(monkeypatch: pyte
     assert nothing(noise(1, 1, 800), noise(1, 1, 800)) == {}
     for name in ("log_distance", "spectral_convergence"):
         monkeypatch.setattr(module, name, forbidden)
-    monkeypatch.setattr(Stft, "forward", forbidden)
+    monkeypatch.setattr(Magnitudes, "forward", forbidden)
     nothing(noise(1, 1, 800), noise(1, 1, 800))
 
     monkeypatch.setattr(module, "generator_loss", forbidden)
