@@ -11,7 +11,7 @@ from xcodec.train.lm_data import LengthBuckets
 LENGTHS = np.random.default_rng(0).integers(5, 200, size=300).tolist()
 
 
-def test_a_round_has_every_clip_once_and_no_batch_exceeds_the_budget() -> None:
+def test_an_epoch_has_every_clip_once_and_no_batch_exceeds_the_budget() -> None:
     buckets = LengthBuckets(LENGTHS, budget=1000, seed=0)
     buckets[0]
     first = [buckets[number] for number in range(buckets.ends[1])]
@@ -37,12 +37,12 @@ def test_any_batch_can_be_asked_for_first() -> None:
     assert LengthBuckets(LENGTHS, budget=1000, seed=4)[0] != stream[0]
 
 
-def test_rounds_differ() -> None:
+def test_epochs_differ() -> None:
     buckets = LengthBuckets(LENGTHS, budget=1000, seed=0)
     buckets[0]
-    per_round = buckets.ends[1]
-    rounds = [{frozenset(buckets[n * per_round + i]) for i in range(per_round)} for n in range(2)]
-    assert rounds[0] != rounds[1]
+    per_epoch = buckets.ends[1]
+    epochs = [{frozenset(buckets[n * per_epoch + i]) for i in range(per_epoch)} for n in range(2)]
+    assert epochs[0] != epochs[1]
 
 
 def test_what_cannot_be() -> None:

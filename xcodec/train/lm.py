@@ -258,7 +258,7 @@ class LMTrainer(Trainer[LMBatch]):
         config, facts = self.config, self.network.config.codec
         clips = self.examples.clips
         per_clip = sum(clip.item.frames for clip in clips) / len(clips) / facts.frame_rate
-        per_batch = len(clips) / max(1, len(self.buckets.first_round))
+        per_batch = len(clips) / max(1, len(self.buckets.first_epoch))
         reporter = self.reporter(
             TokenStatistics(self.network.config.codebooks),
             facts.sample_rate,

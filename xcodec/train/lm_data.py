@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xcodec.data.manifest import DataError
@@ -64,10 +65,11 @@ class Examples:
     """All usable clips of a table.
 
     Args:
-        items: clips.
-        model: to be trained.
-        data: how.
-        captions: for sounds.
+        items: rows of the table.
+        model: config of the language model: whether there is text, aligned or not, or captions, and in which pattern
+            codes are laid out.
+        data: which lengths are used, and how often with a prompt and without text.
+        captions: embeds the captions of sounds.
 
     Raises:
         DataError: nothing is usable.
@@ -245,32 +247,21 @@ class Examples:
         )
 
 
+PADDING = {"ids": PAD, "labels": IGNORED, "text": PAD, "text_positions": -1.0, "durations": 0.0}
+"""Of the fields of a batch whose rows differ in length."""
+
+
 def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
     """Rows to a batch, padded at the end."""
-
-    def padded(values: list[Tensor], value: float) -> Tensor:
-        length = max(x.shape[-1] for x in values)
-        return torch.stack([torch.nn.functional.pad(x, (0, length - x.shape[-1]), value=value) for x in values])
-
-    def together(name: str, value: float) -> Tensor | None:
-        values = [getattr(row, name) for row in rows]
-        return None if values[0] is None else padded(values, value)
-
-    def stacked(name: str) -> Tensor | None:
-        values = [getattr(row, name) for row in rows]
-        return None if values[0] is None else torch.stack(values)
-
-    return LMBatch(
-        padded([row.ids for row in rows], PAD),
-        padded([row.labels for row in rows], IGNORED),
-        names,
-        stacked("level"),
-        stacked("condition"),
-        stacked("conditioned"),
-        together("text", PAD),
-        together("text_positions", -1.0),
-        together("durations", 0.0),
-    )
+    stacked = {}
+    for field, first in vars(rows[0]).items():
+        if isinstance(first, Tensor):
+            values = [getattr(row, field) for row in rows]
+            if field in PADDING:
+                length = max(each.shape[-1] for each in values)
+                values = [F.pad(each, (0, length - each.shape[-1]), value=PADDING[field]) for each in values]
+            stacked[field] = torch.stack(values)
+    return replace(rows[0], clips=names, **stacked)
 
 
 # Batches of clips of about the same length, in an endless stream in which batch `i` depends on the seed and `i` alone.
@@ -287,7 +278,7 @@ class LengthBuckets:
         lengths: positions that each clip takes.
         budget: positions of a batch, padding included.
         seed: of the order.
-        jitter: how much lengths are blurred before clips are put side by side, so that rounds differ.
+        jitter: how much lengths are blurred before clips are put side by side, so that epochs differ.
 
     Raises:
         DataError: no clips, or one that alone exceeds the budget.
@@ -304,23 +295,23 @@ class LengthBuckets:
         self.lengths = np.asarray(lengths)
         self.budget, self.seed, self.jitter = budget, seed, jitter
         self.ends = [0]
-        """Of each round that was looked at, the number of the batch after its last."""
-        self._round = lru_cache(maxsize=2)(self._make_round)
+        """Of each epoch that was looked at, the number of the batch after its last."""
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
     def __getitem__(self, number: int) -> list[int]:
         """The clips of batch ``number``, counted from 0 without end."""
         while number >= self.ends[-1]:
-            self.ends.append(self.ends[-1] + len(self._round(len(self.ends) - 1)))
-        rounds = int(np.searchsorted(self.ends, number, side="right")) - 1
-        return self._round(rounds)[number - self.ends[rounds]]
+            self.ends.append(self.ends[-1] + len(self._epoch(len(self.ends) - 1)))
+        epoch = int(np.searchsorted(self.ends, number, side="right")) - 1
+        return self._epoch(epoch)[number - self.ends[epoch]]
 
     @property
-    def first_round(self) -> list[list[int]]:
+    def first_epoch(self) -> list[list[int]]:
         """The batches in which every clip comes once, for the first time."""
-        return self._round(0)
+        return self._epoch(0)
 
-    def _make_round(self, rounds: int) -> list[list[int]]:
-        rng = np.random.default_rng((self.seed, rounds))
+    def _make_epoch(self, epoch: int) -> list[list[int]]:
+        rng = np.random.default_rng((self.seed, epoch))
         blurred = self.lengths * (1 + self.jitter * rng.uniform(-1, 1, len(self.lengths)))
         batches: list[list[int]] = [[]]
         longest = 0

@@ -25,13 +25,13 @@ from xcodec.utils.spectra import stft
 
 
 class Statistics(Protocol):
-    """Counts over many passes."""
+    """What is logged beside the losses, and is no mean of passes: counted over all of them, and reported at once."""
 
     def add(self, counted: Tensor) -> None:
-        """Count one pass."""
+        """Count what `train_step` gave for one pass."""
 
     def report(self) -> dict[str, float]:
-        """Numbers by their names; then start anew. Every rank must ask."""
+        """The numbers since the last report, of all ranks together, by their names in the log. Every rank must ask."""
 
 
 class CodebookUsage:
@@ -295,7 +295,7 @@ class Validation:
 
 
 class Validator:
-    """The validation clips, read once."""
+    """Measures a codec on crops that are read once, and are the same whenever it is asked."""
 
     def __init__(self, corpora: Sequence[CorpusConfig], crop: CropConfig, count: int, batch_size: int) -> None:
         crops = RandomCrops.from_config(corpora, crop, seed=0)
