@@ -1,1 +1,1 @@
-"""What every part needs and none owns: configs, checkpoint files, atomic writes, processes, progress, signals."""
+"""What every part needs and none owns: configs, checkpoint files, atomic writes, processes, signals, spectra."""
