@@ -76,7 +76,7 @@ class Spectrogram(nn.Module):
             voiced: bool [B, N], which windows are.
             refined_bins: the lowest bins of voiced windows, whose phases one last iteration refines.
         """
-        plain = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()  # which torch.export counts as
         retrieve = self.retrieve_phases if plain else self.retrieve_phases_in_place
         return retrieve(magnitudes, iterations, pulses, voiced, refined_bins)
 
