@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,9 @@ class LMBatch:
 
     def to(self, device: torch.device) -> LMBatch:
         """The same elsewhere."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -253,7 +256,7 @@ PADDING = {"ids": PAD, "labels": IGNORED, "text": PAD, "text_positions": -1.0, "
 
 def _stack(rows: Sequence[LMBatch], names: list[str]) -> LMBatch:
     """Rows to a batch, padded at the end."""
-    stacked = {}
+    stacked: dict[str, Any] = {}
     for field, first in vars(rows[0]).items():
         if isinstance(first, Tensor):
             values = [getattr(row, field) for row in rows]
