@@ -53,19 +53,12 @@ class ModuleNames(NamedTuple):
 def module_names(config: XCodecConfig) -> Iterator[ModuleNames]:
     """Every module that holds tensors, for a codec that all three can hold."""
     last = len(config.strides) + 1
-    parts = ("snake1", "conv1", "snake2", "conv2")
 
     yield ModuleNames("acoustic_encoder.layers.0", "encoder.block.0", "acoustic_encoder.conv1")
     for i in range(1, last):
         ours, release = f"acoustic_encoder.layers.{i}", f"encoder.block.{i}"
         theirs = f"acoustic_encoder.block.{i - 1}"
-        for unit in range(3):
-            for j, part in enumerate(parts):
-                yield ModuleNames(
-                    f"{ours}.{unit}.block.{j}",
-                    f"{release}.block.{unit}.block.{j}",
-                    f"{theirs}.res_unit{unit + 1}.{part}",
-                )
+        yield from _residual_units(ours, release, theirs, first=0)
         yield ModuleNames(f"{ours}.3", f"{release}.block.3", f"{theirs}.snake1")
         yield ModuleNames(f"{ours}.4", f"{release}.block.4", f"{theirs}.conv1")
     yield ModuleNames(f"acoustic_encoder.layers.{last}", f"encoder.block.{last}", "acoustic_encoder.snake1")
@@ -77,13 +70,7 @@ def module_names(config: XCodecConfig) -> Iterator[ModuleNames]:
         theirs = f"acoustic_decoder.block.{i - 1}"
         yield ModuleNames(f"{ours}.0", f"{release}.block.0", f"{theirs}.snake1")
         yield ModuleNames(f"{ours}.1", f"{release}.block.1", f"{theirs}.conv_t1")
-        for unit in range(3):
-            for j, part in enumerate(parts):
-                yield ModuleNames(
-                    f"{ours}.{unit + 2}.block.{j}",
-                    f"{release}.block.{unit + 2}.block.{j}",
-                    f"{theirs}.res_unit{unit + 1}.{part}",
-                )
+        yield from _residual_units(ours, release, theirs, first=2)
     yield ModuleNames(f"acoustic_decoder.layers.{last}", f"decoder_2.model.{last}", "acoustic_decoder.snake1")
     yield ModuleNames(f"acoustic_decoder.layers.{last + 1}", f"decoder_2.model.{last + 1}", "acoustic_decoder.conv2")
 
@@ -111,6 +98,14 @@ def module_names(config: XCodecConfig) -> Iterator[ModuleNames]:
     yield ModuleNames("prior", "fc_prior", "fc")
     yield ModuleNames("to_semantic", "fc_post1", "fc1")
     yield ModuleNames("to_acoustic", "fc_post2", "fc2")
+
+
+def _residual_units(ours: str, release: str, theirs: str, first: int) -> Iterator[ModuleNames]:
+    """The three of a DAC block, in which ``first`` is the number of the first one."""
+    for unit in range(3):
+        for j, part in enumerate(("snake1", "conv1", "snake2", "conv2")):
+            inner = f"{first + unit}.block.{j}"
+            yield ModuleNames(f"{ours}.{inner}", f"{release}.block.{inner}", f"{theirs}.res_unit{unit + 1}.{part}")
 
 
 def module_and_leaf(name: str) -> tuple[str, str]:
