@@ -377,6 +377,25 @@ def test_a_decoder_can_be_trained_on_without_a_change_in_the_tokens(tiny: Tiny, 
         tiny("tokens_stay=true")
 
 
+def test_codes_that_stay_are_computed_once_for_each_crop(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tiny("steps=3", name="first")
+    run(first)
+    changes = ("steps=6", "tokens_stay=true", f"init_from={first.folder / 'model'}", "data.distinct_crops=8")
+    plain = tiny(*changes, name="plain")
+    run(plain)
+    encoded = []
+    latents = XCodec.latents
+    monkeypatch.setattr(XCodec, "latents", lambda self, wav: encoded.append(len(wav)) or latents(self, wav))
+    for name in ("cached", "again"):
+        cached = tiny(*changes, f"crop_cache={tmp_path / 'cache'}", name=name)
+        run(cached)
+        assert sum(encoded) == 8  # of 24 crops
+        for key, value in final_weights(plain).items():
+            torch.testing.assert_close(final_weights(cached)[key], value, rtol=1e-3, atol=1e-5)
+
+
 def test_averaged_weights_lag_behind_and_are_exported(tiny: Tiny) -> None:
     config = tiny("steps=6", "ema=0.99")
     run(config)
@@ -432,7 +451,7 @@ def test_features_of_recurring_crops_are_computed_once(
     )
     torch.manual_seed(5)
     HubertModel(HubertConfig(**HUBERT)).save_pretrained(tmp_path / "teacher")
-    changes = ("steps=6", "data.distinct_crops=8", f"teacher_cache={tmp_path / 'cache'}", "kmeans_batches=1")
+    changes = ("steps=6", "data.distinct_crops=8", f"crop_cache={tmp_path / 'cache'}", "kmeans_batches=1")
     model = {**TINY["model"], **with_teacher(tmp_path / "teacher")}
     first = tiny(*changes, name="first", model=model)
     run(first)

@@ -237,7 +237,12 @@ class XCodec(CodecProperties, nn.Module):
             return self.synthesise(self.quantizer.decode(codes))
 
     def forward(
-        self, wav: Tensor, codebooks: Tensor | None, with_audio: bool = True, teacher: Tensor | None = None
+        self,
+        wav: Tensor,
+        codebooks: Tensor | None,
+        with_audio: bool = True,
+        teacher: Tensor | None = None,
+        codes: Tensor | None = None,
     ) -> CodecOutput:
         """One training pass; in training mode it updates the codebooks, once.
 
@@ -248,18 +253,24 @@ class XCodec(CodecProperties, nn.Module):
             with_audio: False leaves out the waveform where a spectral decoder can be judged by its spectra: most of
                 a training step's time would go into their phases.
             teacher: the teacher's features [B, D, F] of ``wav``, where they are known already.
+            codes: int64 [B, all codebooks, F] of ``wav``, where they are known and stay what they are: only what lies
+                after the quantiser runs, and there is no semantic reconstruction.
         """
-        latents = self.latents(wav, teacher)
-        quantized = Quantized(latents.values, None, latents.values.new_zeros(()))
-        if codebooks is not None:
-            with torch.autocast(wav.device.type, enabled=False):  # moving averages and distances want float32
-                quantized = self.quantizer(latents.values.float(), codebooks)
+        if codes is not None:
+            quantized = Quantized(self.quantizer.decode(codes, codebooks), codes, wav.new_zeros(()))
+            known = Latents(quantized.values, None)
+        else:
+            known = self.latents(wav, teacher)
+            quantized = Quantized(known.values, None, known.values.new_zeros(()))
+            if codebooks is not None:
+                with torch.autocast(wav.device.type, enabled=False):  # moving averages and distances want float32
+                    quantized = self.quantizer(known.values.float(), codebooks)
         output = CodecOutput(
             audio=None,
             codes=quantized.codes,
             commitment=quantized.commitment,
-            semantic=self.reconstruct_semantics(quantized.values) if self.teacher is not None else None,
-            teacher=latents.teacher,
+            semantic=self.reconstruct_semantics(quantized.values) if known.teacher is not None else None,
+            teacher=known.teacher,
         )
         features = _pointwise(self.to_acoustic, quantized.values)
         decoder = self.acoustic_decoder

@@ -185,10 +185,18 @@ class ResidualVectorQuantizer(nn.Module):
             residual = residual - level.decode(codes[-1])
         return torch.stack([each.view(batch, frames) for each in codes], dim=1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """int64 [B, K, F] -> [B, D, F]: the sum of the chosen vectors."""
-        chosen = [level.decode(codes[:, k]) for k, level in enumerate(self.first(codes.shape[1]))]
-        return torch.stack(chosen).sum(0).transpose(1, 2)  # (B, F, D) -> (B, D, F)
+    def decode(self, codes: Tensor, codebooks: Tensor | None = None) -> Tensor:
+        """int64 [B, K, F] -> [B, D, F]: the sum of the chosen vectors.
+
+        Args:
+            codes: of every level up to K.
+            codebooks: int64 [B], how many of them each clip uses; all by default.
+        """
+        chosen = torch.stack([level.decode(codes[:, k]) for k, level in enumerate(self.first(codes.shape[1]))])
+        if codebooks is not None:
+            used = torch.arange(len(chosen), device=codes.device)[:, None] < codebooks  # [K, B]
+            chosen = chosen * used[:, :, None, None]
+        return chosen.sum(0).transpose(1, 2)  # (B, F, D) -> (B, D, F)
 
     def forward(self, latents: Tensor, codebooks: Tensor) -> Quantized:
         """Training pass.

@@ -23,8 +23,10 @@ from xcodec.data.crops import CropBatch, crop_loader
 from xcodec.train.config import TrainConfig
 from xcodec.train.discriminators import Discriminators, split_outputs
 from xcodec.train.init import (
-    FeatureCache,
+    CropCache,
     RepeatedCrops,
+    cache_of_codes,
+    cache_of_features,
     codebooks_initialised,
     freeze_all_but_decoder,
     init_codebooks,
@@ -69,7 +71,7 @@ class CodecTrainer(Trainer[CropBatch]):
         self.losses.to(self.accelerator.device)
         crop = config.data.crops(codec.sample_rate)
         self.crops = RepeatedCrops.among(config.data.distinct_crops, config.data.train, crop, config.seed)
-        self.feature_cache: FeatureCache | None = None
+        self.cache: CropCache | None = None
         self.validator: Validator | None = None
         self.quantizing = False
         self.drawn: list[Tensor | None] = []
@@ -121,7 +123,7 @@ class CodecTrainer(Trainer[CropBatch]):
         others: dict[str, Tensor] = {}  # what is logged, but not part of the codec's loss
         adversarial = self.discriminators is not None and self.step >= config.start
         with_audio = adversarial or self.losses.needs_audio
-        output = self.codec(clips, codebooks, with_audio, self.teacher_features(clips))
+        output = self.codec(clips, codebooks, with_audio, **self.known(clips))
         losses = self.losses(output, clips)
 
         if self.discriminators is not None and adversarial:
@@ -161,8 +163,10 @@ class CodecTrainer(Trainer[CropBatch]):
         """Take the weights from the newest checkpoint, from ``init_from``, or from the teacher's source."""
         super().start(resume)
         config = self.config
-        if self.network.teacher is not None and config.teacher_cache is not None:
-            self.feature_cache = FeatureCache(self.network.teacher, Path(config.teacher_cache))
+        if config.crop_cache is not None and config.tokens_stay:
+            self.cache = cache_of_codes(self.network, Path(config.crop_cache))
+        elif config.crop_cache is not None and self.network.teacher is not None:
+            self.cache = cache_of_features(self.network, Path(config.crop_cache))
         if config.semantic_levels is not None:
             limit_semantic_levels(self.network, config.semantic_levels)
 
@@ -259,12 +263,15 @@ class CodecTrainer(Trainer[CropBatch]):
             steps=config.kmeans_batches,
         )
         batches = (batch.audio.to(accelerator.device) for batch in loader)
-        init_codebooks(self.network, batches, self.config.semantic_levels, self.teacher_features)
+        init_codebooks(self.network, batches, self.config.semantic_levels, self.known)
 
-    def teacher_features(self, clips: Tensor) -> Tensor | None:
-        """The cached features [B, D, F] of clips [B, 1, T]; None without a cache: the codec then computes them."""
-        cache = self.feature_cache
-        return None if cache is None else cache(clips, clips.shape[2] // self.network.hop_length)
+    def known(self, clips: Tensor) -> dict[str, Tensor]:
+        """What the codec's pass over clips [B, 1, T] need not compute, as its arguments: nothing without a cache."""
+        if self.cache is None:
+            return {}
+        if self.config.tokens_stay:
+            return {"codes": self.cache(clips).long()}
+        return {"teacher": self.cache(clips).float()}
 
     def first_clips(self) -> Tensor:
         """Clips [B, 1, T] of the first steps, the same on every rank."""
@@ -283,7 +290,7 @@ class CodecTrainer(Trainer[CropBatch]):
             discriminators = self.accelerator.unwrap_model(self.discriminators)
         counts = self.config.codec.bandwidth_codebooks if self.quantizing else (None,)
         with self.averaged():
-            return self.validator(self.network, self.losses, discriminators, counts, self.teacher_features)
+            return self.validator(self.network, self.losses, discriminators, counts, self.known)
 
     def state(self) -> dict[str, Any]:
         """The discriminators and their optimiser."""

@@ -35,7 +35,7 @@ class DataConfig:
     seconds: float = 3.0
     """Length of a crop: a whole number of the codec's frames."""
     distinct_crops: int | None = None
-    """Train on this many crops over and over, for ``teacher_cache``; ``null``: no crop is repeated."""
+    """Train on this many crops over and over, for ``crop_cache``; ``null``: no crop is repeated."""
     gain_db: tuple[float, float] = (0.0, 0.0)
     """Each crop is made louder by a number of decibels drawn from this range."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -292,8 +292,9 @@ class TrainConfig(RunConfig):
     """Before this step the codec is a plain autoencoder; at it, k-means initialises the codebooks."""
     kmeans_batches: int = 8
     """Batches (of all ranks) that k-means is given, so that every entry starts among enough vectors."""
-    teacher_cache: str | None = None
-    """A folder that caches the teacher's features of crops; pays with ``data.distinct_crops``."""
+    crop_cache: str | None = None
+    """A folder that caches what is frozen of each crop: the teacher's features or, with ``tokens_stay``, its codes.
+    Pays with ``data.distinct_crops``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

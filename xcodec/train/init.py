@@ -178,7 +178,7 @@ def init_codebooks(
     codec: XCodec,
     batches: Iterable[Tensor],
     semantic_levels: int | None = None,
-    teacher_features: Callable[[Tensor], Tensor | None] = lambda clips: None,
+    known: Callable[[Tensor], dict[str, Tensor]] = lambda clips: {},
 ) -> None:
     """Initialise the codebooks by k-means, level by level, each on the residual of those before.
 
@@ -188,11 +188,11 @@ def init_codebooks(
         codec: Its encoder as trained so far.
         batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
         semantic_levels: how many of the first levels code semantic channels; all by default.
-        teacher_features: of clips, where they are known already.
+        known: what of clips need not be computed, as arguments of :meth:`XCodec.latents`.
     """
     training = codec.training
     codec.eval()
-    latents = [codec.latents(clips, teacher_features(clips)).values.float() for clips in batches]
+    latents = [codec.latents(clips, **known(clips)).values.float() for clips in batches]
     codec.train(training)
     residual = torch.cat(latents).transpose(1, 2).flatten(0, 1)  # (B, D, F) -> (B·F, D)
     for number, level in enumerate(cast(Iterable[QuantizerLevel], codec.quantizer.levels)):
@@ -207,11 +207,11 @@ def init_codebooks(
         residual = residual - level.decode(codebook.nearest(points))
 
 
-# A cache of the teacher's features, on disk.
+# A cache of what is frozen, on disk: the teacher's features, or all codes where the tokens stay.
 #
-# The teacher is frozen, so its features of a crop need be computed once. In an endless stream of random crops none
-# is repeated, though; with ``data.distinct_crops`` the stream repeats, and from its second round on the teacher costs
-# a read. Each second of audio takes 38 kB for a teacher 384 wide, at half precision.
+# They need be computed once for each crop. In an endless stream of random crops none is repeated, though; with
+# ``data.distinct_crops`` the stream repeats, and from its second round on they cost a read. Each second of audio takes
+# 38 kB for a teacher 384 wide, at half precision, and 1.6 kB for eight codebooks.
 
 
 class RepeatedCrops(RandomCrops):
@@ -233,34 +233,47 @@ class RepeatedCrops(RandomCrops):
         return super().__getitem__(index if self.distinct is None else index % self.distinct)
 
 
-class FeatureCache:
-    """A teacher's features of clips, each computed once and then looked up in a folder.
+class CropCache:
+    """A frozen function of clips, computed once for each and then looked up in a folder."""
 
-    They are rounded to half precision whether they were found or not, so a run does not depend on what was there.
-    """
-
-    def __init__(self, teacher: Teacher, folder: Path) -> None:
-        self.teacher = teacher
-        self.folder = folder / _fingerprint(teacher)
+    def __init__(self, folder: Path, function: Callable[[Tensor], Tensor], stored_as: torch.dtype) -> None:
+        """For a function of clips [B, 1, T]; results are rounded to ``stored_as`` whether they were found or not, so
+        that a run does not depend on what was there."""
+        self.folder = folder
+        self.function = function
+        self.stored_as = stored_as
 
     @torch.no_grad()
-    def __call__(self, wav: Tensor, frames: int) -> Tensor:
-        """[B, 1, T] -> [B, D, frames], as the teacher gives it."""
+    def __call__(self, wav: Tensor) -> Tensor:
+        """[B, 1, T] -> what the function gives, of the type in which it is stored."""
         names = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in wav.cpu().numpy()]
-        paths = [self.folder / name[:2] / f"{name}-{frames}.npy" for name in names]
+        paths = [self.folder / name[:2] / f"{name}.npy" for name in names]
         if missing := [index for index, path in enumerate(paths) if not path.exists()]:
-            computed = self.teacher(wav[missing], frames).half().cpu().numpy()
-            for index, features in zip(missing, computed, strict=True):
-                _write(paths[index], features)
-        return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(wav.device).float()
+            computed = self.function(wav[missing]).to(self.stored_as).cpu().numpy()
+            for index, values in zip(missing, computed, strict=True):
+                _write(paths[index], values)
+        return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(wav.device)
 
 
-def _fingerprint(teacher: Teacher) -> str:
-    """Of config and weights: another teacher must not find these features."""
+def cache_of_features(codec: XCodec, folder: Path) -> CropCache:
+    """Of the teacher's features, half precision [B, D, F], in a folder of this teacher's own."""
+    teacher = codec.teacher
+    assert teacher is not None
     digest = hashlib.sha256(repr(teacher.config).encode())
     for value in teacher.state_dict().values():
         digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return CropCache(
+        folder / digest.hexdigest()[:16], lambda wav: teacher(wav, wav.shape[2] // codec.hop_length), torch.float16
+    )
+
+
+def cache_of_codes(codec: XCodec, folder: Path) -> CropCache:
+    """Of all codes, int32 [B, K, F], in a folder of this tokeniser's own."""
+
+    def encode(wav: Tensor) -> Tensor:
+        return codec.quantizer.encode(codec.latents(wav).values.float(), codec.config.quantizer.codebooks)
+
+    return CropCache(folder / codec.fingerprint.tokens, encode, torch.int32)
 
 
 def _write(path: Path, features: np.ndarray) -> None:

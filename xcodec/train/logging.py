@@ -309,7 +309,7 @@ class Validator:
         losses: CodecLosses,
         discriminators: Discriminators | None,
         codebook_counts: Sequence[int | None],
-        teacher_features: Callable[[Tensor], Tensor | None] = lambda clips: None,
+        known: Callable[[Tensor], dict[str, Tensor]] = lambda clips: {},
     ) -> Validation:
         """Every loss at every number of codebooks; nothing is updated.
 
@@ -318,7 +318,7 @@ class Validator:
             losses: to be computed.
             discriminators: for the adversarial losses, if they take part.
             codebook_counts: numbers of codebooks; None skips the quantiser.
-            teacher_features: of clips, where they are known already.
+            known: what of clips need not be computed, as arguments of the codec.
         """
         device = next(codec.parameters()).device
         training = codec.training
@@ -329,7 +329,7 @@ class Validator:
             for index, batch in enumerate(self.batches):
                 clips = batch.to(device)
                 used = None if count is None else torch.full((len(clips),), count, device=device)
-                output = codec(clips, used, teacher=teacher_features(clips))
+                output = codec(clips, used, **known(clips))
                 assert output.audio is not None, "not left out unless asked for"
                 if index == 0:
                     examples = (clips[:EXAMPLES].cpu(), output.audio[:EXAMPLES].float().cpu())
