@@ -1,4 +1,4 @@
-"""The networks: causality, padding, sequences, checkpoints, and Llama."""
+"""The networks: causality, padding, sequences, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from tests.lm.conftest import FACTS, autoregressive, config, nonautoregressive
 from xcodec.lm.alignment import estimate_durations, expected_frames
-from xcodec.lm.checkpoint import export_llama, load, load_autoregressive, load_nonautoregressive, save
+from xcodec.lm.checkpoint import load, load_autoregressive, load_nonautoregressive, save
 from xcodec.lm.config import Durations, LMConfig, TextConfig, TransformerConfig
 from xcodec.lm.layout import (
     AUDIO,
@@ -80,8 +80,6 @@ def test_what_is_said_matters_from_its_first_frame_on() -> None:
     alike = torch.isclose(found[0], found[1], atol=1e-6).all(-1)[0]
     assert not bool(alike[3 + 5])
     assert bool(alike[:3].all()), "a prompt says other words"
-    with pytest.raises(ConfigError, match="aligned"):
-        export_llama(model, "unused")
 
 
 def test_a_sequence_to_learn_from() -> None:
@@ -174,26 +172,6 @@ def test_folders_that_are_no_language_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged") as caught:
         load(tmp_path / "ar")
     assert "\n" not in str(caught.value)
-
-
-def test_exported_it_is_a_llama(tmp_path: Path) -> None:
-    from transformers import LlamaForCausalLM
-
-    model = autoregressive(**SPOKEN)
-    export_llama(model, tmp_path / "llama")
-    llama = LlamaForCausalLM.from_pretrained(tmp_path / "llama").eval()
-    codes = torch.randint(16, (1, 9))
-    ids = example(model.vocabulary, model.pattern, codes, text=[4, 3, 2], prompt=codes[:, :2]).ids
-    with torch.no_grad():
-        ours = model.logits(model(ids[None])[0], 0)
-        theirs = llama(ids).logits[0]
-    assert torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3)
-    assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
-
-
-def test_what_is_no_llama(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one stream"):
-        export_llama(autoregressive(codebooks=2, pattern="delay"), tmp_path)
 
 
 def test_configs() -> None:

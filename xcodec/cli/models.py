@@ -118,7 +118,7 @@ def convert(
 
     from xcodec.codec.model import XCodec
     from xcodec.lm import checkpoint as lm
-    from xcodec.lm.checkpoint import export_llama
+    from xcodec.lm.llama import export_llama
 
     if half and file_format == "transformers":
         raise ValueError("--half is for --format xcodec; transformers has options of its own at loading")

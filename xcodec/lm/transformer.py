@@ -3,7 +3,7 @@
 Why not ``transformers``' own: here the same forty lines are causal or bidirectional, take their norm's gains from a
 level (VALL-E's adaptive norm), and keep their cache in tensors of fixed size, without which a small model on a CPU
 spends more time in Python than in matrix products. What a standard model is good for, other programs that serve it,
-is kept: see `checkpoint.export_llama`.
+is kept: see `llama.py`.
 
 Shapes: B batch, L positions, H heads, D channels.
 """
