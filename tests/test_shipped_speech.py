@@ -37,6 +37,13 @@ def test_it_is_small(speaker: TextToSpeech) -> None:
     assert sum(path.stat().st_size for path in files) < 60e6
 
 
+def test_it_has_voices_of_its_own(speaker: TextToSpeech) -> None:
+    assert speaker.voices == ["joe", "rms", "slt"]
+    for name in speaker.voices:
+        frames = speaker.voice(name).codes.shape[1]
+        assert 140 <= frames <= 150, "as long as the prompts that the models were trained on"
+
+
 def test_a_recogniser_understands_it(speaker: TextToSpeech) -> None:
     pocketsphinx = pytest.importorskip("pocketsphinx", reason="pip install 'xcodec[evaluate]'")
     decoder = pocketsphinx.Decoder(samprate=speaker.codec.sample_rate, loglevel="FATAL")

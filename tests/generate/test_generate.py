@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import tiny_codec
 from xcodec import XCodec, audio
 from xcodec.generate.codec_io import GenerateError, decode_stream
 from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import SpeechOptions, TextToSpeech, _continued_durations, length_limits
+from xcodec.inference.files import FileCodec
 from xcodec.lm.checkpoint import load
 from xcodec.lm.generation import Sampling
 from xcodec.lm.text import TextError
+from xcodec.tokens.xc_file import TokenFileError
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))
 
@@ -183,6 +187,25 @@ def test_prompts_that_cannot_be(
     audio.write(tmp_path / "p.wav", (level * np.sin(np.arange(samples)))[None].astype(np.float32), 16_000)
     with pytest.raises(GenerateError, match=complaint):
         speaker.voice(tmp_path / "p.wav")
+
+
+def test_a_voice_is_a_prompt_that_is_encoded_already(models: Path, codec: XCodec, voice: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "speech", tmp_path / "speech")
+    assert TextToSpeech(tmp_path / "speech", codec).voices == []
+    (tmp_path / "speech" / "voices").mkdir()
+    encoded = tmp_path / "speech" / "voices" / "ann.xc"
+    FileCodec(codec).encode(voice, encoded)
+    speaker = TextToSpeech(tmp_path / "speech", codec)
+    assert speaker.voices == ["ann"]
+    of_recording = speaker.voice(voice).codes
+    for each in ("ann", encoded):
+        assert torch.equal(speaker.voice(each).codes, of_recording)
+    FileCodec(codec, bandwidth=codec.bandwidths[0]).encode(voice, encoded)
+    with pytest.raises(GenerateError, match="has 1 of the 4 codebooks that a prompt needs"):
+        speaker.voice("ann")
+    FileCodec(tiny_codec(teacher=None, seed=1)).encode(voice, encoded)
+    with pytest.raises(TokenFileError, match="was made by model"):
+        speaker.voice("ann")
 
 
 def test_the_words_of_a_prompt_must_be_readable(speaker: TextToSpeech, voice: Path) -> None:

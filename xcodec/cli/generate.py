@@ -35,7 +35,10 @@ def speech(
     out: Out,
     text: Annotated[str | None, typer.Argument(help="What to say; - reads it from the standard input.")] = None,
     text_file: Annotated[Path | None, typer.Option("--text-file", help="A text file to say instead.")] = None,
-    prompt: Annotated[Path | None, typer.Option(help="A recording of the voice to say it with.")] = None,
+    voice: Annotated[
+        str | None, typer.Option(help="A voice that comes with the model; a wrong name lists them.")
+    ] = None,
+    prompt: Annotated[Path | None, typer.Option(help="A recording (or .xc) of the voice to say it with.")] = None,
     prompt_text: Annotated[str | None, typer.Option(help="What is said in it, if known.")] = None,
     model: Model = None,
     codec: Codec = None,
@@ -56,6 +59,8 @@ def speech(
     from xcodec.generate.codec_io import GenerateError
     from xcodec.generate.speech import SpeechOptions, TextToSpeech
 
+    if voice is not None and prompt is not None:
+        raise GenerateError("name either a --voice of the model or a --prompt of your own")
     if prompt_text is not None and prompt is None:
         raise GenerateError("--prompt-text says what is said in --prompt, which is not given")
     words = _text(text, text_file)
@@ -69,7 +74,9 @@ def speech(
     }
     SpeechOptions(**options)  # what cannot be is said before anything is loaded
     tts = TextToSpeech(model, codec, engine)
-    _write(out, tts.sample_rate, tts.stream(words, prompt, prompt_text, **options), quiet)
+    if voice is not None and voice not in tts.voices:
+        raise GenerateError(f"there is no voice {voice!r}; this model has: {', '.join(tts.voices) or 'none'}")
+    _write(out, tts.sample_rate, tts.stream(words, voice or prompt, prompt_text, **options), quiet)
 
 
 @app.command()

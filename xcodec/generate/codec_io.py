@@ -12,9 +12,11 @@ from torch import Tensor
 
 from xcodec import audio
 from xcodec.engine.engine import Codec
+from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.inference.streaming import StreamingDecoder
 from xcodec.lm.generation import LARGEST_SEED
 from xcodec.lm.model import CodeLM
+from xcodec.tokens.xc_file import read_tokens
 
 ASSETS = Path(__file__).parent.parent / "assets"
 SILENCE = 1e-3
@@ -68,7 +70,7 @@ def encode_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, lon
     """The codes of a recording, int64 [K, F].
 
     Args:
-        path: of the recording.
+        path: of the recording, or of an ``.xc`` file of it, which has them already.
         codec: for the codes.
         codebooks: K, from the first on.
         shortest: in seconds.
@@ -77,8 +79,11 @@ def encode_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, lon
     Raises:
         GenerateError: it is too short, too long, or silent.
         AudioError: it is damaged or no audio.
+        TokenFileError: it is damaged, or made by another codec.
         OSError: it cannot be read.
     """
+    if path.suffix.lower() == TOKEN_SUFFIX:
+        return _read_prompt(path, codec, codebooks, shortest, longest)
     facts = audio.info(path)
     seconds = facts.samples / facts.sample_rate
     if not shortest <= seconds <= longest:
@@ -87,6 +92,21 @@ def encode_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, lon
     if float(np.sqrt(np.mean(wav**2))) < SILENCE:
         raise GenerateError(f"{path} is silent; a prompt must have a sound")
     return codec.encode(torch.from_numpy(wav)[None])[0, :codebooks].clone()
+
+
+def _read_prompt(path: Path, codec: Codec, codebooks: int, shortest: float, longest: float) -> Tensor:
+    tokens = read_tokens(path)
+    header = tokens.header
+    header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), path)
+    seconds = header.samples / header.sample_rate
+    if not shortest <= seconds <= longest:
+        raise GenerateError(f"{path} lasts {seconds:.2f} s; a prompt must last {shortest:g} to {longest:g} s")
+    if header.codebooks < codebooks:
+        raise GenerateError(
+            f"{path} has {header.codebooks} of the {codebooks} codebooks that a prompt needs; encode it at"
+            f" {codec.bandwidths[-1]:g} kbps"
+        )
+    return torch.from_numpy(tokens.codes[0, :codebooks])
 
 
 def decode_stream(codec: Codec, codes: Iterable[Tensor], block: int = 25) -> Iterator[Tensor]:

@@ -21,6 +21,7 @@ from xcodec.generate.codec_io import (
     default_model,
     encode_prompt,
 )
+from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.lm.alignment import expected_frames
 from xcodec.lm.checkpoint import load_autoregressive, load_nonautoregressive
 from xcodec.lm.config import TextConfig
@@ -89,12 +90,14 @@ class TextToSpeech:
         tts = xcodec.TextToSpeech()
         audio = tts("Good morning.")                       # float32 [1, T] at tts.sample_rate
         audio = tts("Good morning.", prompt="voice.wav", seed=1)
+        audio = tts("Good morning.", prompt=tts.voices[0])
         for piece in tts.stream("Call me Ishmael. …"):     # pieces float32 [1, t], the first before all is spoken
             play(piece)
 
     Args:
         model: folder of the language models: ``ar`` in it predicts the first codebook, or the first few, and ``nar``,
-            if it is there, the others. It may also be the first model itself. The one in the package by default.
+            if it is there, the others, and ``voices`` has prompts as ``.xc`` files. It may also be the first model
+            itself. The one in the package by default.
         codec: the one on whose tokens they were trained, or its name or path.
         engine: see :func:`xcodec.load`; of a codec that is loaded here.
         device: of both.
@@ -112,6 +115,7 @@ class TextToSpeech:
         device: str | torch.device = "cpu",
     ) -> None:
         folder = Path(model) if model is not None else default_model("speech")
+        self._voices = {path.stem: path for path in sorted((folder / "voices").glob("*" + TOKEN_SUFFIX))}
         first = folder / "ar" if (folder / "ar").is_dir() else folder
         self.ar: AutoregressiveLM = load_autoregressive(first).to(device)
         self.nar: NonAutoregressiveLM | None = None
@@ -132,6 +136,11 @@ class TextToSpeech:
         """In Hz."""
         return self.codec.sample_rate
 
+    @property
+    def voices(self) -> list[str]:
+        """Names of the voices that come with the model, each a prompt."""
+        return list(self._voices)
+
     def __call__(
         self,
         text: str,
@@ -143,7 +152,7 @@ class TextToSpeech:
 
         Args:
             text: to be spoken.
-            prompt: a recording in whose voice to speak.
+            prompt: a recording in whose voice to speak, its ``.xc`` file, or one of :attr:`voices`.
             prompt_text: its transcript, if it is known.
             options: fields of :class:`SpeechOptions`, such as ``seed=1``.
 
@@ -177,7 +186,7 @@ class TextToSpeech:
         """A prompt that can be used again and again.
 
         Args:
-            path: of a recording.
+            path: of a recording or its ``.xc`` file, or one of :attr:`voices`.
             text: its transcript, if it is known.
 
         Raises:
@@ -187,7 +196,8 @@ class TextToSpeech:
         if text is not None:
             text_to_symbols(text, self.text)
         codebooks = self.ar.config.codec.codebooks
-        codes = encode_prompt(Path(path), self.codec, codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
+        path = self._voices.get(str(path), Path(path))
+        codes = encode_prompt(path, self.codec, codebooks, SHORTEST_PROMPT, LONGEST_PROMPT)
         if text is None:
             codes = codes[:, : round(PROMPT_SECONDS * self.codec.frame_rate)]
         return VoicePrompt(codes, text)
