@@ -20,8 +20,9 @@ from xcodec.codec.model import XCodec
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem, read_table, shards, write_shard
 from xcodec.engine.engine import load
-from xcodec.inference.corpus import TokenizeReport, alone, shard_from, tokenize
+from xcodec.inference.corpus import TokenizeReport, shard_from, tokenize
 from xcodec.inference.files import FileCodec
+from xcodec.inference.locks import alone
 from xcodec.tokens.xc_file import TokenReader
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))

@@ -8,12 +8,9 @@ pieces, or described otherwise, a run refuses, or replaces them.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +33,6 @@ from xcodec.data.token_table import (
 from xcodec.engine.engine import Codec, Engine, load
 from xcodec.inference.corpus_rows import (
     Clip,
-    Shard,
     Skipped,
     Table,
     compare,
@@ -44,14 +40,13 @@ from xcodec.inference.corpus_rows import (
     file_stamp,
     read_clips,
 )
+from xcodec.inference.locks import Shard, alone
 from xcodec.inference.streaming import StreamingEncoder
 from xcodec.utils.errors import one_line
 from xcodec.utils.json_lines import read_lines, write_lines
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
 from xcodec.utils.signals import signals_deferred
-
-_LOCK_SECONDS = 1.0
-"""How long to wait for a lock: one who lets go of it may hold it for a moment."""
+from xcodec.utils.stores import found, open_folder
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def tokenize(
 
     Args:
         corpus: A folder, file, list, manifest, CutSet or Shar folder: whatever :func:`read_rows` reads.
-        folder: Of the table.
+        folder: Of the table; a path, or a URL such as ``s3://bucket/tokens``.
         model: The codec, as :func:`xcodec.load` takes it.
         engine: As :func:`xcodec.load` takes it.
         bandwidth: In kbps; the highest by default.
@@ -122,10 +117,10 @@ def tokenize(
         raise DataError(f"there is no shard {shard[0]} of {shard[1]}; they are counted from 0")
     if update and shard[1] > 1:
         raise DataError("rows are replaced in all of a table: update it without --shard first")
-    corpus, folder, choice = Path(corpus), Path(folder), Choice(split, domains, sources)
+    corpus, folder, choice = Path(corpus), open_folder(folder), Choice(split, domains, sources)
     codec = load(model, device=device, engine=engine)
     info = _info(codec, bandwidth)
-    with alone(folder, shard):
+    with alone(folder, shard) as still_alone:
         table = Table(folder, info)
         clips, skipped = read_clips(corpus, table, choice, max_seconds, shard)
         compared = compare(clips, table, shard)
@@ -146,7 +141,7 @@ def tokenize(
         setup = partial(_encoder, codec, bandwidth)
         if jobs > 1:
             setup = partial(_new_encoder, model, device, engine, bandwidth)
-        writer = _Writer(folder, info, shard, shard_size)
+        writer = _Writer(folder, info, shard, shard_size, still_alone)
         with closing(run_tasks(setup, todo, jobs, _died)) as results:
             try:
                 for done, result in enumerate(results, start=1):
@@ -260,11 +255,11 @@ class _Writer:
     A run that shares a corpus with others has shards of its own: ``tokens-0003of0008-00000.parquet``.
     """
 
-    def __init__(self, folder: Path, info: TableInfo, shard: Shard, size: int) -> None:
-        self._folder, self._info, self._size = folder, info, size
+    def __init__(self, folder: Path, info: TableInfo, shard: Shard, size: int, still_alone: Callable[[], None]) -> None:
+        self._folder, self._info, self._size, self._still_alone = folder, info, size, still_alone
         self._prefix = f"tokens-{_suffix(shard)}"
-        found = sorted(folder.glob(f"{self._prefix}{'[0-9]' * 5}.parquet"))
-        self._next = int(found[-1].stem[-5:]) + 1 if found else 0
+        before = found(folder, f"{self._prefix}{'[0-9]' * 5}.parquet")
+        self._next = int(before[-1].stem[-5:]) + 1 if before else 0
         self._held: list[TokenItem] = []
 
     def add(self, item: TokenItem) -> None:
@@ -275,6 +270,7 @@ class _Writer:
     def flush(self) -> None:
         with signals_deferred():  # between the writing and the forgetting
             if self._held:
+                self._still_alone()
                 write_shard(self._folder / f"{self._prefix}{self._next:05d}.parquet", self._info, self._held)
                 self._next += 1
                 self._held = []
@@ -319,61 +315,10 @@ def _replace(folder: Path, info: TableInfo, foreign: set[str], missing: Sequence
 def _write_skipped(folder: Path, shard: Shard, skipped: Sequence[Skipped], paths: set[str]) -> None:
     """Say what was skipped, beside what earlier runs skipped of other files."""
     target = folder / f"skipped{'-' + _suffix(shard)[:-1] if shard[1] > 1 else ''}.jsonl"
-    others = sorted(folder.glob("skipped*.jsonl")) if shard[1] == 1 else [target] if target.exists() else []
+    others = found(folder, "skipped*.jsonl") if shard[1] == 1 else [target] if target.exists() else []
     paths = paths | {each.path for each in skipped}
     rows = [row for each in others for row in read_lines(each)]
     write_lines(target, [row for row in rows if row["path"] not in paths] + [asdict(each) for each in skipped])
     for each in others:
         if each != target:
             each.unlink()
-
-
-@contextmanager
-def alone(folder: Path, shard: Shard = (0, 1)) -> Iterator[None]:
-    """Nobody else makes this shard of the table meanwhile, and nobody shares it out in another number of shards.
-
-    Raises:
-        DataError: another run does.
-    """
-    index, shares = shard
-    with ExitStack() as stack:
-        stack.callback(_remove_if_empty, folder)
-        if shares == 1:
-            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_EX))
-        else:
-            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_SH))
-            stack.enter_context(_lock(folder / f".lock-{index}-of-{shares}", fcntl.LOCK_EX))
-            for other in folder.glob(".lock-*-of-*"):
-                if not other.name.endswith(f"-of-{shares}"):
-                    with _lock(other, fcntl.LOCK_EX):
-                        pass  # it is held only by a run that shares the corpus out otherwise
-        yield
-
-
-@contextmanager
-def _lock(path: Path, kind: int) -> Iterator[None]:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), path.open("w") as file:  # the folder may be removed meanwhile
-            try:
-                fcntl.flock(file, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise DataError(f"another run is at work in {path.parent}; wait for it to end") from None
-                time.sleep(0.05)
-                continue
-            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                continue  # who had it has removed it
-            try:
-                yield
-            finally:
-                with suppress(BlockingIOError):  # others share it
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
-            return
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()

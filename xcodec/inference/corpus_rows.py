@@ -29,9 +29,7 @@ from typing import Any
 
 from xcodec.data.manifest import AudioItem, Choice, DataError, UnreadableFile, read_header, read_rows
 from xcodec.data.token_table import Origin, TableInfo, TokenItem, read_info, read_origins, shards
-
-Shard = tuple[int, int]
-"""(i, n): part i, from 0, of a corpus that n runs share."""
+from xcodec.inference.locks import Shard
 
 
 @dataclass(frozen=True)
