@@ -16,11 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from xcodec.data.manifest import AudioItem, Choice, DataError, read_header, stream_item
+from xcodec.data.manifest import Choice, DataError
 from xcodec.data.token_table import (
     TableInfo,
     TokenItem,
@@ -31,18 +27,16 @@ from xcodec.data.token_table import (
     write_shard,
 )
 from xcodec.engine.engine import Codec, Engine, load
+from xcodec.inference.cluster import encode_on_ray
+from xcodec.inference.corpus_encoding import ClipEncoder
 from xcodec.inference.corpus_rows import (
     Clip,
     Skipped,
     Table,
     compare,
-    content_hash,
-    file_stamp,
     read_clips,
 )
 from xcodec.inference.locks import Shard, alone
-from xcodec.inference.streaming import StreamingEncoder
-from xcodec.utils.errors import one_line
 from xcodec.utils.json_lines import read_lines, write_lines
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
 from xcodec.utils.signals import signals_deferred
@@ -69,9 +63,6 @@ class TokenizeReport:
         return f"{self.rows} rows in = {self.kept} kept + {len(self.skipped)} skipped + {self.already} already there"
 
 
-Encode = Callable[[Clip], TokenItem | Skipped]
-
-
 def tokenize(
     corpus: str | Path,
     folder: str | Path,
@@ -84,6 +75,7 @@ def tokenize(
     sources: Sequence[str] = (),
     max_seconds: float | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     shard: Shard = (0, 1),
     shard_size: int = 1000,
     update: bool = False,
@@ -102,7 +94,9 @@ def tokenize(
         domains: Of the corpus; all by default.
         sources: Of the corpus; all by default.
         max_seconds: Longer clips become pieces of this length, as music for a language model has to be.
-        jobs: Processes, each with a codec of its own.
+        jobs: Processes, each with a codec of its own; of a cluster, at most.
+        cluster: ``"ray"`` encodes on a Ray cluster that is started here, ``"ray:ADDRESS"`` on one that is there; every
+            node sees the corpus and the model under the same paths. What is written is the same.
         shard: (i, n): do only part i, from 0, of a corpus that n runs share, on one machine or on many.
         shard_size: Clips per Parquet file; a run that is killed (not one that is interrupted) loses at most so many.
         update: Replace rows of the corpus's audio that are not, or no longer, its own; by default, they are an error.
@@ -138,11 +132,14 @@ def tokenize(
         kept = _replace(folder, info, set(compared.foreign), missing)
         todo = [clip for clip in missing if clip.content is None or clip.id(clip.content) not in kept]
         jobs = min(jobs, len(todo))
-        setup = partial(_encoder, codec, bandwidth)
-        if jobs > 1:
-            setup = partial(_new_encoder, model, device, engine, bandwidth)
+        if cluster is not None:
+            encoded = encode_on_ray(cluster, todo, jobs, (model, device, engine, bandwidth), codec.sample_rate)
+        elif jobs > 1:
+            encoded = run_tasks(partial(ClipEncoder.load, model, device, engine, bandwidth), todo, jobs, _died)
+        else:
+            encoded = run_tasks(partial(ClipEncoder, codec, bandwidth), todo, 1)
         writer = _Writer(folder, info, shard, shard_size, still_alone)
-        with closing(run_tasks(setup, todo, jobs, _died)) as results:
+        with closing(encoded) as results:
             try:
                 for done, result in enumerate(results, start=1):
                     if isinstance(result, Skipped):
@@ -190,56 +187,6 @@ def _info(codec: Codec, bandwidth: float | None) -> TableInfo:
         sample_rate=codec.sample_rate,
         hop_length=codec.hop_length,
     )
-
-
-# --- encoding ------------------------------------------------------------------------------------------------------
-
-
-def _new_encoder(model: str | None, device: str, engine: Engine, bandwidth: float | None) -> Encode:
-    return _encoder(load(model, device=device, engine=engine), bandwidth)
-
-
-def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
-    hashed: dict[tuple[str, str], str] = {}  # of one file: its clips mostly follow each other
-
-    def encode(clip: Clip) -> TokenItem | Skipped:
-        path = clip.item.path
-        try:
-            stamp = file_stamp(path)
-            if (clip.path, stamp) not in hashed:
-                hashed.clear()
-                hashed[clip.path, stamp] = content_hash(clip.item)
-            codes, samples = _codes(codec, bandwidth, clip)
-            if clip.item.samples == clip.file_samples and samples != _resampled(clip.item, codec.sample_rate):
-                clip = clip.lasting(read_header(path, exact=True)[1])
-            if file_stamp(path) != stamp:
-                return clip.skipped(f"{path}: was changed while it was read")
-        except OSError as error:
-            return clip.skipped(one_line(error))
-        return clip.row(codes, clip.origin(hashed[clip.path, stamp], stamp))
-
-    return encode
-
-
-def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> tuple[NDArray[np.uint16], int]:
-    """Codes [K, F], those that `xcodec encode` gives of the same samples, and how many samples at the codec's rate."""
-    encoder = StreamingEncoder(codec, bandwidth)
-    made, samples = [], 0
-    with closing(stream_item(clip.item, codec.sample_rate, clip.file_samples)) as blocks:
-        while True:
-            with signals_deferred():
-                block = next(blocks, None)
-            if block is None:
-                break
-            made.append(encoder.encode(block[0]))
-            samples += block.shape[1]
-    made.append(encoder.finish())
-    return torch.cat(made, dim=2)[0].cpu().numpy().astype(np.uint16), samples
-
-
-def _resampled(item: AudioItem, sample_rate: int) -> int:
-    """Samples of an item at another rate; see `xcodec.audio`."""
-    return max(1, (2 * item.samples * sample_rate + item.sample_rate) // (2 * item.sample_rate))
 
 
 def _died(clip: Clip, error: WorkerDiedError) -> Skipped:
