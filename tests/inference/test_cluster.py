@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,23 @@ from xcodec.inference.corpus import tokenize
 pytest.importorskip("ray")
 
 
+def node() -> dict[str, int]:
+    """One core. Ports are chosen here: a node that leaves the choice to its agent gives up when that starts slowly."""
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        ports = {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+    return {"num_cpus": 1, "object_store_memory": 80 * 2**20, **ports}
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes, of one core each."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
-    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(**node)
+    cluster = Cluster(initialize_head=True, head_node_args=node())
+    cluster.add_node(**node())
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
