@@ -15,18 +15,6 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 FOLDERS = "benchmarks checkpoints configs docs experiments recipes samples tests xcodec"
 SHOWN = ("*.md", "LICENSE", *FOLDERS.split())
-    "*.md",
-    "docs",
-    "experiments",
-    "recipes",
-    "samples",
-    "configs",
-    "tests",
-    "xcodec",
-    "benchmarks",
-    "checkpoints",
-    "LICENSE",
-)
 SUFFIXES = {".md", ".py", ".c", ".yaml", ".json", ".csv", ".html", ".png", ".ogg", ".flac", ".sh", ""}
 _LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 

@@ -24,8 +24,6 @@ LINKS = """() => ({
     ids: [...document.querySelectorAll("[id]")].map(element => element.id),
 })"""
     "() => ({links: [...document.links].map(a => a.href), ids: [...document.querySelectorAll('[id]')].map(e => e.id)})"
-)
-
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
