@@ -23,7 +23,7 @@ LINKS = """() => ({
     links: [...document.links].map(link => link.href),
     ids: [...document.querySelectorAll("[id]")].map(element => element.id),
 })"""
-    "() => ({links: [...document.links].map(a => a.href), ids: [...document.querySelectorAll('[id]')].map(e => e.id)})"
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...

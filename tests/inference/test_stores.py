@@ -22,7 +22,7 @@ from xcodec.utils.stores import StoreError, found, open_folder
 
 pytest.importorskip("upath")
 RUN = (
-    "import xcodec.inference.locks as locks; locks.RENEW_SECONDS, locks.ABANDONED_SECONDS = 0.5, 4;"
+    "import xcodec.inference.locks as locks; locks.RENEW_SECONDS, locks.ABANDONED_SECONDS = 0.5, 10;"
     "from xcodec.cli.main import main; main()"
 )
 
@@ -88,7 +88,7 @@ def test_what_runs_that_were_killed_left_is_gone_on_with(
 
         running = [start(rank) for rank in range(3)]
         moments = random.Random(store)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not any("tokens" in name for name in names_in(place)):  # until they are at work
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -98,7 +98,7 @@ def test_what_runs_that_were_killed_left_is_gone_on_with(
         for process in running:
             process.communicate()
         again = [start(rank) for rank in range(3)]
-        reports = [json.loads(process.communicate(timeout=300)[0]) for process in again]
+        reports = [json.loads(process.communicate(timeout=900)[0]) for process in again]
         assert [process.returncode for process in again] == [0, 0, 0]
     assert codes_of(place) == codes_of(scene / "whole")
     assert sum(report["rows"] for report in reports) == CLIPS + 1
@@ -124,7 +124,6 @@ def test_who_may_be_at_work_at_once_in_a_store(monkeypatch: pytest.MonkeyPatch) 
     assert names_in(folder) == {".lease-1-of-3"}
 
 
-@pytest.mark.parametrize("url", ["nowhere://bucket/tokens", "s3://"])
-def test_a_url_that_leads_nowhere_is_said_in_one_line(url: str) -> None:
-    with pytest.raises(StoreError, match="cannot use"):
-        open_folder(url)
+def test_a_url_that_leads_nowhere_is_said_in_one_line() -> None:
+    with pytest.raises(StoreError, match="cannot use nowhere://bucket/tokens"):
+        open_folder("nowhere://bucket/tokens")
