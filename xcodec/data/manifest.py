@@ -140,6 +140,7 @@ class Choice:
     split: str | None = None
     domains: Sequence[str] = ()
     sources: Sequence[str] = ()
+    licences: Sequence[str] = ()
 
     def __call__(self, item: AudioItem) -> bool:
         """Whether an item is to be taken."""
@@ -147,6 +148,7 @@ class Choice:
             (self.split is None or item.split == self.split)
             and (not self.domains or item.domain in self.domains)
             and (not self.sources or item.source in self.sources)
+            and (not self.licences or item.licence in self.licences)
         )
 
     def nothing_in(self, path: str | Path) -> DataError:
@@ -154,6 +156,7 @@ class Choice:
         wanted = [f"of split {self.split!r}"] if self.split else []
         wanted += [f"of domain {', '.join(self.domains)}"] if self.domains else []
         wanted += [f"of source {', '.join(self.sources)}"] if self.sources else []
+        wanted += [f"under {' or '.join(self.licences)}"] if self.licences else []
         return DataError(f"no audio {' and '.join(wanted) or 'at all'} in {path}")
 
 
@@ -163,6 +166,7 @@ def read_corpus(
     domains: Sequence[str] = (),
     default_domain: str = "unknown",
     max_broken_files: int = MAX_BROKEN_FILES,
+    licences: Sequence[str] = (),
 ) -> list[AudioItem]:
     """Read the items of a corpus, in a stable order.
 
@@ -173,6 +177,7 @@ def read_corpus(
         default_domain: The domain of items whose corpus does not tell one.
         max_broken_files: How many missing or broken files are named and left out. Corpora that state the length of
             their clips are believed here; what is broken in them shows when it is read.
+        licences: Keep the items under these licences only, as the manifest names them; empty keeps all.
 
     Raises:
         DataError: Nothing readable is there, too much is broken, or nothing is left after the filters.
@@ -184,7 +189,7 @@ def read_corpus(
         logger.warning("left out broken audio (%d so far): %s", count, row.reason)
     if broken and (len(broken) > max_broken_files or not items):
         raise DataError(f"{len(broken)} of {len(rows)} audio files are broken; the last one: {broken[-1].reason}")
-    choice = Choice(split, domains)
+    choice = Choice(split, domains, licences=licences)
     chosen = [item for item in items if choice(item)]
     if not chosen:
         raise choice.nothing_in(path)
