@@ -44,10 +44,12 @@ def build(cls: type[Any], values: dict[str, Any], where: str = "") -> Any:
         nested: list[Any] = [each for each in (types[name], *get_args(types[name])) if dataclasses.is_dataclass(each)]
         if nested and value is not None:
             require(isinstance(value, dict), f"config field {where}{name} must hold fields, not {value!r}")
-            kinds: dict[str, type[Any]] = {getattr(each, "kind", ""): each for each in nested}
-            kind = value.get("kind", next(iter(kinds))) if len(nested) > 1 else next(iter(kinds))
-            require(kind in kinds, f"{where}{name}.kind is {kind!r}; known: {', '.join(kinds)}")
-            values[name] = build(kinds[kind], value, f"{where}{name}.")
+            if len(nested) > 1:
+                kinds = {each.kind: each for each in nested}
+                kind = value.get("kind", nested[0].kind)
+                require(kind in kinds, f"{where}{name}.kind is {kind!r}; known: {', '.join(kinds)}")
+                nested = [kinds[kind]]
+            values[name] = build(nested[0], value, f"{where}{name}.")
     try:
         return cls(**values)
     except TypeError as error:  # a string where a number belongs, a number where a list belongs
