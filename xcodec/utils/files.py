@@ -31,8 +31,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         OSError: the target cannot be written. The error names the target; the original one is its cause.
     """
     if not isinstance(path, str | Path):  # of a store, which has objects and no renaming
-        with put_whole(path) as temporary:
-            yield temporary
+        with put_whole(path) as local:
+            yield local
         return
     target = Path(os.path.realpath(path))
     if target.is_symlink():  # realpath has given up on links that lead to each other
