@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.browser import browser as browser  # a fixture for all tests of pages
 from xcodec.codec.config import (
     AcousticConfig,
     DacConfig,

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import xcodec
+from recipes.open_audio.sources import TRAINING
 from xcodec import audio
+from xcodec.cli.info import describe
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -48,3 +51,19 @@ def test_a_batch_changes_nothing(shipped: xcodec.Codec) -> None:
     for row, clip in zip(together, clips, strict=True):
         alone = shipped.encode(clip)[0]
         assert torch.equal(row[:, : alone.shape[1]], alone)
+
+
+def test_each_shipped_weight_file_says_its_licence_and_those_of_what_it_was_trained_on() -> None:
+    """The sources that the recipe trains on are all listed, with their licences."""
+    root = Path(xcodec.__file__).parents[1]
+    weights = [*(root / "xcodec" / "assets").rglob("*.safetensors"), *(root / "checkpoints").rglob("*.safetensors")]
+    assert len(weights) == 4
+    for path in weights:
+        data = ModelCard.load(path.with_name("README.md")).data
+        assert data.license == "apache-2.0"
+        listed = data.get("trained_on")
+        if "speech" not in str(path):
+            assert {f"{source.package}: {source.licence}" for source in TRAINING} <= set(listed)
+    facts = describe("xcodec-mini")
+    assert facts["licence"] == "apache-2.0"
+    assert "fillets-ng-data-nl: GPL-2" in facts["trained_on"]  # type: ignore[operator]

@@ -276,7 +276,14 @@ def test_what_is_published_can_be_loaded(tmp_path: Path, codec: XCodec, monkeypa
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     where = codec.push_to_hub("someone/theirs", torch.float16, private=True, token="secret")
     assert where == "https://hub/someone/theirs"
-    assert {path.name for path in (tmp_path / "someone" / "theirs").iterdir()} == {"config.json", "model.safetensors"}
+    published = {path.name for path in (tmp_path / "someone" / "theirs").iterdir()}
+    assert published == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "modeling_xcodec.py",
+        "preprocessor_config.json",
+    }
     assert XCodec.from_pretrained(tmp_path / "someone" / "theirs").config == codec.config
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from xcodec.codec.model import XCodec
 from xcodec.data.manifest import DataError
 from xcodec.data.token_table import TokenItem, read_table, shards, write_shard
 from xcodec.engine.engine import load
-from xcodec.inference.corpus import TokenizeReport, alone, shard_from, tokenize
+from xcodec.inference.corpus import TokenizeReport, shard_from, tokenize
 from xcodec.inference.files import FileCodec
+from xcodec.inference.locks import alone
 from xcodec.tokens.xc_file import TokenReader
 
 COMMAND = str(Path(sys.executable).with_name("xcodec"))
@@ -267,7 +269,7 @@ def test_what_is_said_anew_of_a_clip_is_refused_or_replaces_the_row_with_its_cod
     better = manifest_of(tmp_path / "m.jsonl", rows(path, "a dog growls"))
     with pytest.raises(DataError, match="says something else"):
         tokenize(better, tmp_path / "t", model=str(model))
-    monkeypatch.setattr("xcodec.inference.corpus.stream_item", None)  # nothing is encoded
+    monkeypatch.setattr("xcodec.inference.corpus_encoding.stream_item", None)  # nothing is encoded
     assert numbers(tokenize(better, tmp_path / "t", model=str(model), update=True)) == (1, 1, 0, 0)
     (item,) = read_table(tmp_path / "t").items
     assert item.text == "a dog growls"
@@ -279,13 +281,13 @@ def test_what_is_there_is_neither_read_nor_decoded_again(
 ) -> None:
     paths = [noise(tmp_path / "A" / f"{number}.wav", number) for number in range(4)]
     tokenize(tmp_path / "A", tmp_path / "t", model=str(model), max_seconds=0.05)
-    for name in ("corpus_rows.read_header", "corpus_rows.content_hash", "corpus.stream_item"):
+    for name in ("corpus_rows.read_header", "corpus_rows.content_hash", "corpus_encoding.stream_item"):
         monkeypatch.setattr(f"xcodec.inference.{name}", None)
     assert numbers(tokenize(tmp_path / "A", tmp_path / "t", model=str(model), max_seconds=0.05)) == (12, 0, 0, 12)
     paths[0].unlink()  # what has been tokenised may go
     assert numbers(tokenize(tmp_path / "A", tmp_path / "t", model=str(model), max_seconds=0.05)) == (9, 0, 0, 9)
     monkeypatch.undo()
-    monkeypatch.setattr("xcodec.inference.corpus.stream_item", None)
+    monkeypatch.setattr("xcodec.inference.corpus_encoding.stream_item", None)
     (tmp_path / "A").rename(tmp_path / "moved")
     assert numbers(tokenize(tmp_path / "moved", tmp_path / "t", model=str(model), max_seconds=0.05)) == (9, 0, 0, 9)
     listed = tmp_path / "list.txt"
@@ -298,11 +300,11 @@ def test_a_file_that_changes_while_it_is_read_is_skipped(
 ) -> None:
     path = noise(tmp_path / "A" / "1.wav", 1)
 
-    def replaced_meanwhile(*_: object) -> tuple[np.ndarray, int]:
+    def replaced_meanwhile(*_: object) -> Iterator[np.ndarray]:
         noise(path, 2)
-        return np.zeros((4, 7), np.uint16), 2_000
+        yield np.zeros((1, 2_000), np.float32)
 
-    monkeypatch.setattr("xcodec.inference.corpus._codes", replaced_meanwhile)
+    monkeypatch.setattr("xcodec.inference.corpus_encoding.stream_item", replaced_meanwhile)
     made = tokenize(path.parent, tmp_path / "t", model=str(model))
     assert [each.reason for each in made.skipped] == [f"{path}: was changed while it was read"]
 

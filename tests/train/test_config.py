@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from recipes.open_audio.sources import TRAINING
+from recipes.open_audio.voices import LICENCES
 from xcodec.codec.config import ConfigError, XCodecConfig
 from xcodec.codec.model import XCodec
 from xcodec.train.config import OptimizerConfig, load_config
@@ -133,3 +136,12 @@ def test_the_field_that_trackers_replaced_still_says_the_same() -> None:
     path = next(path for path in CONFIGS if path.stem == "xcodec-mini")
     assert load_config(path, ["tensorboard=false"]).trackers == ()
     assert load_config(path, ["tensorboard=true"]).trackers == ("tensorboard",)
+
+
+def test_the_permissive_config_leaves_out_what_asks_for_more_than_a_notice() -> None:
+    config = load_config(next(path for path in CONFIGS if path.stem == "xcodec-mini-permissive"))
+    licences = {licence for corpus in (*config.data.train, *config.data.validation) for licence in corpus.licences}
+    assert licences
+    assert not [licence for licence in licences if re.search("GPL|SA|/", licence)]
+    known = {source.licence for source in TRAINING} | set(LICENCES.values())
+    assert licences <= known  # a name that no manifest has would leave out everything

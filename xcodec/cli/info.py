@@ -14,6 +14,7 @@ from xcodec.audio import AUDIO_SUFFIXES
 from xcodec.audio import info as audio_info
 from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.tokens import stream, xc_file
+from xcodec.utils.checkpoint_io import CARD
 from xcodec.utils.errors import one_line, say_error
 
 MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
@@ -99,6 +100,7 @@ def _describe_audio(path: Path) -> dict[str, object]:
 
 
 def _describe_model(name: str) -> dict[str, object]:
+    from xcodec.codec.checkpoint import locate
     from xcodec.codec.model import XCodec
     from xcodec.lm.checkpoint import is_language_model
 
@@ -121,7 +123,19 @@ def _describe_model(name: str) -> dict[str, object]:
         "teacher": "none" if config.semantic is None else config.semantic.teacher.kind,
         "parameters": sum(each.numel() for each in codec.parameters()),
         "teacher_parameters": teacher,
+        **_terms(locate(name)),
     }
+
+
+def _terms(folder: Path) -> dict[str, object]:
+    """What the model card beside the weights says of their licence, and of those of what they were trained on."""
+    from huggingface_hub import ModelCard
+
+    card = folder / CARD
+    if not card.is_file():
+        return {"licence": "not stated", "trained_on": "not stated"}
+    data = ModelCard.load(card).data
+    return {"licence": data.license or "not stated", "trained_on": data.get("trained_on") or "not stated"}
 
 
 def _describe_language_model(folder: str) -> dict[str, object]:
@@ -141,6 +155,7 @@ def _describe_language_model(folder: str) -> dict[str, object]:
         "codec_tokens": config.codec.model_hash,
         "longest_seconds": config.longest / config.codec.frame_rate,
         "parameters": sum(each.numel() for each in model.parameters()),
+        **_terms(Path(folder)),
     }
 
 

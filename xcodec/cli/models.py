@@ -15,8 +15,13 @@ from xcodec.cli import AsJson, Bandwidth, Device, Engine, Jobs, Model, Quiet, pr
 
 
 def tokenize(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A folder, list, manifest, CutSet or Shar folder.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the table; what is in it stays.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(metavar="CORPUS", help="A folder, list, manifest, CutSet, Shar folder, tars, or hf:DATASET."),
+    ],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Of the table, or a URL (s3://…); what is in it stays.")
+    ],
     bandwidth: Bandwidth = None,
     model: Model = None,
     split: Annotated[str | None, typer.Option(help="Of the corpus: train, valid or test.", show_default="all")] = None,
@@ -26,6 +31,14 @@ def tokenize(
     device: Device = "cpu",
     engine: Engine = "exact",
     jobs: Jobs = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray[:ADDRESS]",
+            help="Encode on a Ray cluster, by --jobs actors at most.",
+            show_default="this machine",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Do part I of N, from 0/N on.", show_default="RANK/WORLD_SIZE, or SLURM's"),
@@ -55,6 +68,7 @@ def tokenize(
             max_seconds=max_seconds,
             engine=engine,
             jobs=jobs,
+            cluster=cluster,
             shard=part,
             shard_size=shard_size,
             update=update,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from xcodec.codec.formats import (
     read_release,
     read_transformers,
 )
+from xcodec.codec.hub import write_hub_files
 from xcodec.utils.checkpoint_io import (
     CHECKPOINT,
     CONFIG,
@@ -146,6 +148,7 @@ def _download(repository: str) -> Path:
 
 
 def _own_config(settings: dict[str, Any], where: Path) -> XCodecConfig:
+    settings.pop("auto_map", None)  # for transformers.AutoModel
     version = settings.pop("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{where} has format version {version}; this release of xcodec reads {FORMAT_VERSION}")
@@ -180,6 +183,7 @@ def write(
     dtype: torch.dtype | None = None,
     *,
     statistics: bool = True,
+    hub: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``config.json`` and ``model.safetensors``, as :meth:`XCodec.save_pretrained` says.
 
@@ -189,6 +193,7 @@ def write(
         folder: where to.
         dtype: to store floating-point tensors as.
         statistics: whether to store the codebooks' moving averages.
+        hub: if it is to be published, what `write_hub_files` takes beside the config.
 
     Raises:
         CheckpointError: a tensor overflows ``dtype``.
@@ -202,6 +207,8 @@ def write(
     }
     with atomic_folder(Path(folder), CHECKPOINT) as fresh:
         write_checkpoint(fresh, {"format_version": FORMAT_VERSION, **config.to_dict()}, tensors)
+        if hub is not None:
+            write_hub_files(fresh, config, **hub)
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

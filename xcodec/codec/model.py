@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any, Literal
@@ -135,7 +135,9 @@ class XCodec(CodecProperties, nn.Module):
         dtype: torch.dtype | None = None,
         *,
         statistics: bool = True,
-        file_format: Literal["xcodec", "transformers"] = "xcodec",
+        file_format: Literal["xcodec", "transformers", "hub"] = "xcodec",
+        licence: str | None = None,
+        measures: Mapping[str, float] | None = None,
     ) -> None:
         """Write a checkpoint, whole or not at all; one that is already there is replaced.
 
@@ -144,7 +146,10 @@ class XCodec(CodecProperties, nn.Module):
             dtype: to store floating-point tensors as. Half precision halves the file; loading gives float32 again.
             statistics: whether to store the codebooks' moving averages. Without them the file is smaller, and training
                 goes on from it as if every entry had been used equally.
-            file_format: ``transformers`` writes, in float32, what ``XcodecModel.from_pretrained`` loads.
+            file_format: ``transformers`` writes, in float32, what ``XcodecModel.from_pretrained`` loads; ``hub`` adds a
+                model card, and what ``AutoModel.from_pretrained(…, trust_remote_code=True)`` needs.
+            licence: of the weights, for the model card: ``apache-2.0``.
+            measures: for the model card: ``{"PESQ-WB at 4 kbps": 2.58}``.
 
         Raises:
             CheckpointError: a tensor overflows ``dtype``, or the codec has a part that ``XcodecModel`` cannot hold.
@@ -154,21 +159,31 @@ class XCodec(CodecProperties, nn.Module):
         if file_format == "transformers":
             formats.write_transformers(self.config, self.state_dict(), folder)
         else:
-            checkpoint.write(self.config, self.state_dict(), folder, dtype, statistics=statistics)
+            hub = {"licence": licence, "measures": measures} if file_format == "hub" else None
+            checkpoint.write(self.config, self.state_dict(), folder, dtype, statistics=statistics, hub=hub)
 
-    def push_to_hub(self, repository: str, dtype: torch.dtype | None = None, **options: Any) -> str:
+    def push_to_hub(
+        self,
+        repository: str,
+        dtype: torch.dtype | None = None,
+        *,
+        licence: str | None = None,
+        measures: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> str:
         """Publish a checkpoint on the Hugging Face hub, where :func:`xcodec.load` finds it; gives its address.
 
         Args:
             repository: ``"organisation/name"``; created if it is missing.
-            dtype: as in :meth:`save_pretrained`.
+            dtype: as in :meth:`save_pretrained`, as are licence and measures.
             options: to ``huggingface_hub.create_repo``, such as ``private=True`` or ``token=...``.
         """
         from huggingface_hub import HfApi
 
         api = HfApi(token=options.pop("token", None))
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(os.path.join(folder, "model"), dtype)
+            target = os.path.join(folder, "model")
+            self.save_pretrained(target, dtype, file_format="hub", licence=licence, measures=measures)
             api.create_repo(repository, exist_ok=True, **options)
             return str(api.upload_folder(repo_id=repository, folder_path=os.path.join(folder, "model")).commit_url)
 

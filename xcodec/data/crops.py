@@ -46,6 +46,8 @@ class CorpusConfig:
     """`train`, `valid` or `test`; `None` takes all of it."""
     domains: tuple[str, ...] = ()
     """Take these domains only (`speech`, `music`, `sound`); empty takes all."""
+    licences: tuple[str, ...] = ()
+    """Take clips under these licences only, as their manifest names them; empty takes all, whatever it says."""
     weight: float = 1.0
     """Share of the crops, against the other corpora of the mixture."""
     default_domain: str = "unknown"
@@ -53,6 +55,7 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "domains", tuple(self.domains))  # YAML gives lists
+        object.__setattr__(self, "licences", tuple(self.licences))
         if self.weight <= 0:
             raise DataError(f"the weight of corpus {self.path} must be positive, not {self.weight}")
 
@@ -171,7 +174,9 @@ class RandomCrops(Dataset[Crop]):
     def from_config(cls, corpora: Sequence[CorpusConfig], config: CropConfig, seed: int) -> Self:
         """Read the corpora and mix them."""
         limit = config.max_broken_files
-        read = [(read_corpus(c.path, c.split, c.domains, c.default_domain, limit), c.weight) for c in corpora]
+        read = [
+            (read_corpus(c.path, c.split, c.domains, c.default_domain, limit, c.licences), c.weight) for c in corpora
+        ]
         return cls(read, config, seed)
 
     def __getitem__(self, index: int) -> Crop:

@@ -7,7 +7,9 @@
 - a `manifest.jsonl` as `recipes/open_audio` writes it,
 - a NeMo manifest (`audio_filepath`, `duration`, `offset`, `text`),
 - a Lhotse cut manifest (`cuts.jsonl`, `cuts.jsonl.gz`) or a Lhotse Shar folder, so that whatever
-  `lhotse prepare` knows can be trained on. Each supervision of a cut is a clip of its own.
+  `lhotse prepare` knows can be trained on. Each supervision of a cut is a clip of its own,
+- WebDataset tar files: a folder of them, one, or a pattern (`speech-{000..099}.tar`),
+- `hf:NAME`: a dataset with an Audio column, of the hub, in a folder, or in a Parquet file.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ import numpy as np
 import soundfile
 
 from xcodec import audio
+from xcodec.data.hub_datasets import is_dataset, read_dataset
+from xcodec.data.webdataset_tars import read_tar, tars_of
 from xcodec.utils.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -136,6 +140,7 @@ class Choice:
     split: str | None = None
     domains: Sequence[str] = ()
     sources: Sequence[str] = ()
+    licences: Sequence[str] = ()
 
     def __call__(self, item: AudioItem) -> bool:
         """Whether an item is to be taken."""
@@ -143,6 +148,7 @@ class Choice:
             (self.split is None or item.split == self.split)
             and (not self.domains or item.domain in self.domains)
             and (not self.sources or item.source in self.sources)
+            and (not self.licences or item.licence in self.licences)
         )
 
     def nothing_in(self, path: str | Path) -> DataError:
@@ -150,6 +156,7 @@ class Choice:
         wanted = [f"of split {self.split!r}"] if self.split else []
         wanted += [f"of domain {', '.join(self.domains)}"] if self.domains else []
         wanted += [f"of source {', '.join(self.sources)}"] if self.sources else []
+        wanted += [f"under {' or '.join(self.licences)}"] if self.licences else []
         return DataError(f"no audio {' and '.join(wanted) or 'at all'} in {path}")
 
 
@@ -159,6 +166,7 @@ def read_corpus(
     domains: Sequence[str] = (),
     default_domain: str = "unknown",
     max_broken_files: int = MAX_BROKEN_FILES,
+    licences: Sequence[str] = (),
 ) -> list[AudioItem]:
     """Read the items of a corpus, in a stable order.
 
@@ -169,6 +177,7 @@ def read_corpus(
         default_domain: The domain of items whose corpus does not tell one.
         max_broken_files: How many missing or broken files are named and left out. Corpora that state the length of
             their clips are believed here; what is broken in them shows when it is read.
+        licences: Keep the items under these licences only, as the manifest names them; empty keeps all.
 
     Raises:
         DataError: Nothing readable is there, too much is broken, or nothing is left after the filters.
@@ -180,7 +189,7 @@ def read_corpus(
         logger.warning("left out broken audio (%d so far): %s", count, row.reason)
     if broken and (len(broken) > max_broken_files or not items):
         raise DataError(f"{len(broken)} of {len(rows)} audio files are broken; the last one: {broken[-1].reason}")
-    choice = Choice(split, domains)
+    choice = Choice(split, domains, licences=licences)
     chosen = [item for item in items if choice(item)]
     if not chosen:
         raise choice.nothing_in(path)
@@ -196,8 +205,8 @@ def read_rows(
     """Every row of a corpus, in a stable order: an item, or why it is none.
 
     Args:
-        path: A folder, an audio file, a text list, a `manifest.jsonl`, a NeMo manifest, a Lhotse cut manifest or a
-            Lhotse Shar folder.
+        path: A folder, an audio file, a text list, a `manifest.jsonl`, a NeMo manifest, a Lhotse cut manifest, a
+            Lhotse Shar folder, WebDataset tars, or `hf:` and a dataset.
         default_domain: The domain of items whose corpus does not tell one.
         header: How to find the length of a file, where the corpus does not tell it.
         chosen: Which files to take.
@@ -205,10 +214,17 @@ def read_rows(
     Raises:
         DataError: There is no corpus, or it is not what it seems to be.
     """
+    if is_dataset(path):
+        described = _described(path, [partial(read_dataset, path, default_domain)])
+        return (row for row in described if chosen(row.path))
     path, header = Path(path), header or read_header
+    shar = path.is_dir() and any(path.glob("cuts.*.jsonl.gz"))
+    if not shar and (tars := tars_of(path)):
+        wanted = [partial(read_tar, tar, default_domain) for tar in tars if chosen(tar)]
+        return _described(path, wanted)
     if not os.path.exists(path):
         raise DataError(f"no corpus at {path}")
-    if path.is_dir() and any(path.glob("cuts.*.jsonl.gz")):
+    if shar:
         rows: Iterator[AudioItem | UnreadableFile] = _read_shar(path, default_domain)
     elif path.is_file() and (path.suffix in (".jsonl", ".json") or path.suffixes[-2:] == [".jsonl", ".gz"]):
         rows = _read_json_lines(path, default_domain, header)
@@ -216,6 +232,16 @@ def read_rows(
         files = audio.find_audio(path) if path.is_dir() or _is_audio(path) else _listed(path)
         return _read_files([file for file in files if chosen(file)], default_domain, header)
     return (row for row in rows if chosen(row.path))
+
+
+def _described(corpus: str | Path, readers: Sequence[Callable[[], Iterator[dict[str, Any]]]]) -> Iterator[Any]:
+    """Items of rows as the readers of other libraries' corpora give them."""
+    try:
+        for read in readers:
+            for row in read():
+                yield UnreadableFile(**row) if "reason" in row else AudioItem(**row)
+    except (ValueError, OSError) as error:
+        raise DataError(one_line(error)) from error
 
 
 # --- folders and lists -------------------------------------------------------------------------------------

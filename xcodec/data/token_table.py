@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from xcodec.data.manifest import DataError
 from xcodec.utils.files import atomic_write
+from xcodec.utils.stores import found, open_folder
 
 SHARDS = "tokens-*.parquet"
 _META = b"xcodec"
@@ -145,7 +146,7 @@ def write_shard(path: Path, info: TableInfo, items: Sequence[TokenItem]) -> None
 
 def shards(folder: Path) -> list[Path]:
     """The shards of a table, in order."""
-    return sorted(folder.glob(SHARDS))
+    return found(folder, SHARDS)
 
 
 def read_info(shard: Path) -> TableInfo:
@@ -156,7 +157,8 @@ def read_info(shard: Path) -> TableInfo:
     """
     _, pq = _arrow()
     try:
-        return TableInfo(**json.loads(pq.read_schema(shard).metadata[_META])["info"])
+        with shard.open("rb") as file:
+            return TableInfo(**json.loads(pq.read_schema(file).metadata[_META])["info"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{shard} is no shard of tokens: {' '.join(str(error).split())[:200]}") from error
 
@@ -175,14 +177,16 @@ def read_origins(shard: Path) -> dict[str, Origin]:
     """
     pa, pq = _arrow()
     names = list(_origin_columns(pa))
-    if not set(names) <= set(pq.read_schema(shard).names):
+    with shard.open("rb") as file:
+        stored = set(pq.read_schema(file).names)
+    if not set(names) <= stored:
         raise DataError(
             f"{shard} was made by an earlier version, which did not keep from which audio each row is made; it can be"
             " read, but not added to: name another folder"
         )
     table = _read(shard, ["id", *names])
-    found = zip(table["id"].to_pylist(), *(table[name].to_pylist() for name in names), strict=True)
-    return {row: _origin(dict(zip(names, values, strict=True)), shard) for row, *values in found}
+    rows = zip(table["id"].to_pylist(), *(table[name].to_pylist() for name in names), strict=True)
+    return {row: _origin(dict(zip(names, values, strict=True)), shard) for row, *values in rows}
 
 
 def read_table(
@@ -195,7 +199,7 @@ def read_table(
     """Read a table.
 
     Args:
-        path: The folder of its shards.
+        path: The folder of its shards, or its URL.
         split: Keep the clips of this split only.
         domains: Keep the clips of these domains only; empty keeps all.
         sources: Keep the clips of these sources only; empty keeps all.
@@ -208,14 +212,14 @@ def read_table(
     Raises:
         DataError: there is no table, a shard is damaged or of another codec, or nothing is left after the filters.
     """
-    found = shards(Path(path))
-    if not found:
+    files = shards(open_folder(path))
+    if not files:
         raise DataError(f"no token table at {path}; make one with xcodec tokenize")
-    info = read_info(found[0])
+    info = read_info(files[0])
     items: list[TokenItem] = []
-    for shard in found:
+    for shard in files:
         if read_info(shard) != info:
-            raise DataError(f"{shard} is of another codec or bandwidth than {found[0].name}")
+            raise DataError(f"{shard} is of another codec or bandwidth than {files[0].name}")
         items += [
             item
             for item in read_shard(shard, info, codebooks)
@@ -253,7 +257,8 @@ def read_shard(shard: Path, info: TableInfo, codebooks: int | None = None) -> It
 def _read(shard: Path, columns: list[str]) -> Any:
     _, pq = _arrow()
     try:
-        return pq.read_table(shard, columns=columns)
+        with shard.open("rb") as file:
+            return pq.read_table(file, columns=columns)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{shard} is damaged: {' '.join(str(error).split())[:200]}") from error
 

@@ -8,22 +8,15 @@ pieces, or described otherwise, a run refuses, or replaces them.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from xcodec.data.manifest import AudioItem, Choice, DataError, read_header, stream_item
+from xcodec.data.manifest import Choice, DataError
 from xcodec.data.token_table import (
     TableInfo,
     TokenItem,
@@ -34,24 +27,20 @@ from xcodec.data.token_table import (
     write_shard,
 )
 from xcodec.engine.engine import Codec, Engine, load
+from xcodec.inference.cluster import encode_on_ray
+from xcodec.inference.corpus_encoding import ClipEncoder
 from xcodec.inference.corpus_rows import (
     Clip,
-    Shard,
     Skipped,
     Table,
     compare,
-    content_hash,
-    file_stamp,
     read_clips,
 )
-from xcodec.inference.streaming import StreamingEncoder
-from xcodec.utils.errors import one_line
+from xcodec.inference.locks import Shard, alone
 from xcodec.utils.json_lines import read_lines, write_lines
 from xcodec.utils.parallel import WorkerDiedError, run_tasks
 from xcodec.utils.signals import signals_deferred
-
-_LOCK_SECONDS = 1.0
-"""How long to wait for a lock: one who lets go of it may hold it for a moment."""
+from xcodec.utils.stores import found, open_folder
 
 
 @dataclass(frozen=True)
@@ -74,9 +63,6 @@ class TokenizeReport:
         return f"{self.rows} rows in = {self.kept} kept + {len(self.skipped)} skipped + {self.already} already there"
 
 
-Encode = Callable[[Clip], TokenItem | Skipped]
-
-
 def tokenize(
     corpus: str | Path,
     folder: str | Path,
@@ -89,6 +75,7 @@ def tokenize(
     sources: Sequence[str] = (),
     max_seconds: float | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     shard: Shard = (0, 1),
     shard_size: int = 1000,
     update: bool = False,
@@ -99,7 +86,7 @@ def tokenize(
 
     Args:
         corpus: A folder, file, list, manifest, CutSet or Shar folder: whatever :func:`read_rows` reads.
-        folder: Of the table.
+        folder: Of the table; a path, or a URL such as ``s3://bucket/tokens``.
         model: The codec, as :func:`xcodec.load` takes it.
         engine: As :func:`xcodec.load` takes it.
         bandwidth: In kbps; the highest by default.
@@ -107,7 +94,9 @@ def tokenize(
         domains: Of the corpus; all by default.
         sources: Of the corpus; all by default.
         max_seconds: Longer clips become pieces of this length, as music for a language model has to be.
-        jobs: Processes, each with a codec of its own.
+        jobs: Processes, each with a codec of its own; of a cluster, at most.
+        cluster: ``"ray"`` encodes on a Ray cluster that is started here, ``"ray:ADDRESS"`` on one that is there; every
+            node sees the corpus and the model under the same paths. What is written is the same.
         shard: (i, n): do only part i, from 0, of a corpus that n runs share, on one machine or on many.
         shard_size: Clips per Parquet file; a run that is killed (not one that is interrupted) loses at most so many.
         update: Replace rows of the corpus's audio that are not, or no longer, its own; by default, they are an error.
@@ -122,10 +111,10 @@ def tokenize(
         raise DataError(f"there is no shard {shard[0]} of {shard[1]}; they are counted from 0")
     if update and shard[1] > 1:
         raise DataError("rows are replaced in all of a table: update it without --shard first")
-    corpus, folder, choice = Path(corpus), Path(folder), Choice(split, domains, sources)
+    corpus, folder, choice = Path(corpus), open_folder(folder), Choice(split, domains, sources)
     codec = load(model, device=device, engine=engine)
     info = _info(codec, bandwidth)
-    with alone(folder, shard):
+    with alone(folder, shard) as still_alone:
         table = Table(folder, info)
         clips, skipped = read_clips(corpus, table, choice, max_seconds, shard)
         compared = compare(clips, table, shard)
@@ -143,11 +132,14 @@ def tokenize(
         kept = _replace(folder, info, set(compared.foreign), missing)
         todo = [clip for clip in missing if clip.content is None or clip.id(clip.content) not in kept]
         jobs = min(jobs, len(todo))
-        setup = partial(_encoder, codec, bandwidth)
-        if jobs > 1:
-            setup = partial(_new_encoder, model, device, engine, bandwidth)
-        writer = _Writer(folder, info, shard, shard_size)
-        with closing(run_tasks(setup, todo, jobs, _died)) as results:
+        if cluster is not None:
+            encoded = encode_on_ray(cluster, todo, jobs, (model, device, engine, bandwidth), codec.sample_rate)
+        elif jobs > 1:
+            encoded = run_tasks(partial(ClipEncoder.load, model, device, engine, bandwidth), todo, jobs, _died)
+        else:
+            encoded = run_tasks(partial(ClipEncoder, codec, bandwidth), todo, 1)
+        writer = _Writer(folder, info, shard, shard_size, still_alone)
+        with closing(encoded) as results:
             try:
                 for done, result in enumerate(results, start=1):
                     if isinstance(result, Skipped):
@@ -197,56 +189,6 @@ def _info(codec: Codec, bandwidth: float | None) -> TableInfo:
     )
 
 
-# --- encoding ------------------------------------------------------------------------------------------------------
-
-
-def _new_encoder(model: str | None, device: str, engine: Engine, bandwidth: float | None) -> Encode:
-    return _encoder(load(model, device=device, engine=engine), bandwidth)
-
-
-def _encoder(codec: Codec, bandwidth: float | None) -> Encode:
-    hashed: dict[tuple[str, str], str] = {}  # of one file: its clips mostly follow each other
-
-    def encode(clip: Clip) -> TokenItem | Skipped:
-        path = clip.item.path
-        try:
-            stamp = file_stamp(path)
-            if (clip.path, stamp) not in hashed:
-                hashed.clear()
-                hashed[clip.path, stamp] = content_hash(clip.item)
-            codes, samples = _codes(codec, bandwidth, clip)
-            if clip.item.samples == clip.file_samples and samples != _resampled(clip.item, codec.sample_rate):
-                clip = clip.lasting(read_header(path, exact=True)[1])
-            if file_stamp(path) != stamp:
-                return clip.skipped(f"{path}: was changed while it was read")
-        except OSError as error:
-            return clip.skipped(one_line(error))
-        return clip.row(codes, clip.origin(hashed[clip.path, stamp], stamp))
-
-    return encode
-
-
-def _codes(codec: Codec, bandwidth: float | None, clip: Clip) -> tuple[NDArray[np.uint16], int]:
-    """Codes [K, F], those that `xcodec encode` gives of the same samples, and how many samples at the codec's rate."""
-    encoder = StreamingEncoder(codec, bandwidth)
-    made, samples = [], 0
-    with closing(stream_item(clip.item, codec.sample_rate, clip.file_samples)) as blocks:
-        while True:
-            with signals_deferred():
-                block = next(blocks, None)
-            if block is None:
-                break
-            made.append(encoder.encode(block[0]))
-            samples += block.shape[1]
-    made.append(encoder.finish())
-    return torch.cat(made, dim=2)[0].cpu().numpy().astype(np.uint16), samples
-
-
-def _resampled(item: AudioItem, sample_rate: int) -> int:
-    """Samples of an item at another rate; see `xcodec.audio`."""
-    return max(1, (2 * item.samples * sample_rate + item.sample_rate) // (2 * item.sample_rate))
-
-
 def _died(clip: Clip, error: WorkerDiedError) -> Skipped:
     return clip.skipped(f"{clip.item.path}: {error}")
 
@@ -260,11 +202,11 @@ class _Writer:
     A run that shares a corpus with others has shards of its own: ``tokens-0003of0008-00000.parquet``.
     """
 
-    def __init__(self, folder: Path, info: TableInfo, shard: Shard, size: int) -> None:
-        self._folder, self._info, self._size = folder, info, size
+    def __init__(self, folder: Path, info: TableInfo, shard: Shard, size: int, still_alone: Callable[[], None]) -> None:
+        self._folder, self._info, self._size, self._still_alone = folder, info, size, still_alone
         self._prefix = f"tokens-{_suffix(shard)}"
-        found = sorted(folder.glob(f"{self._prefix}{'[0-9]' * 5}.parquet"))
-        self._next = int(found[-1].stem[-5:]) + 1 if found else 0
+        before = found(folder, f"{self._prefix}{'[0-9]' * 5}.parquet")
+        self._next = int(before[-1].stem[-5:]) + 1 if before else 0
         self._held: list[TokenItem] = []
 
     def add(self, item: TokenItem) -> None:
@@ -275,6 +217,7 @@ class _Writer:
     def flush(self) -> None:
         with signals_deferred():  # between the writing and the forgetting
             if self._held:
+                self._still_alone()
                 write_shard(self._folder / f"{self._prefix}{self._next:05d}.parquet", self._info, self._held)
                 self._next += 1
                 self._held = []
@@ -319,61 +262,10 @@ def _replace(folder: Path, info: TableInfo, foreign: set[str], missing: Sequence
 def _write_skipped(folder: Path, shard: Shard, skipped: Sequence[Skipped], paths: set[str]) -> None:
     """Say what was skipped, beside what earlier runs skipped of other files."""
     target = folder / f"skipped{'-' + _suffix(shard)[:-1] if shard[1] > 1 else ''}.jsonl"
-    others = sorted(folder.glob("skipped*.jsonl")) if shard[1] == 1 else [target] if target.exists() else []
+    others = found(folder, "skipped*.jsonl") if shard[1] == 1 else [target] if target.exists() else []
     paths = paths | {each.path for each in skipped}
     rows = [row for each in others for row in read_lines(each)]
     write_lines(target, [row for row in rows if row["path"] not in paths] + [asdict(each) for each in skipped])
     for each in others:
         if each != target:
             each.unlink()
-
-
-@contextmanager
-def alone(folder: Path, shard: Shard = (0, 1)) -> Iterator[None]:
-    """Nobody else makes this shard of the table meanwhile, and nobody shares it out in another number of shards.
-
-    Raises:
-        DataError: another run does.
-    """
-    index, shares = shard
-    with ExitStack() as stack:
-        stack.callback(_remove_if_empty, folder)
-        if shares == 1:
-            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_EX))
-        else:
-            stack.enter_context(_lock(folder / ".lock", fcntl.LOCK_SH))
-            stack.enter_context(_lock(folder / f".lock-{index}-of-{shares}", fcntl.LOCK_EX))
-            for other in folder.glob(".lock-*-of-*"):
-                if not other.name.endswith(f"-of-{shares}"):
-                    with _lock(other, fcntl.LOCK_EX):
-                        pass  # it is held only by a run that shares the corpus out otherwise
-        yield
-
-
-@contextmanager
-def _lock(path: Path, kind: int) -> Iterator[None]:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), path.open("w") as file:  # the folder may be removed meanwhile
-            try:
-                fcntl.flock(file, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise DataError(f"another run is at work in {path.parent}; wait for it to end") from None
-                time.sleep(0.05)
-                continue
-            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                continue  # who had it has removed it
-            try:
-                yield
-            finally:
-                with suppress(BlockingIOError):  # others share it
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
-            return
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()

@@ -27,11 +27,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from xcodec.data.hub_datasets import folder_of, is_dataset
 from xcodec.data.manifest import AudioItem, Choice, DataError, UnreadableFile, read_header, read_rows
 from xcodec.data.token_table import Origin, TableInfo, TokenItem, read_info, read_origins, shards
-
-Shard = tuple[int, int]
-"""(i, n): part i, from 0, of a corpus that n runs share."""
+from xcodec.inference.locks import Shard
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def read_clips(
     Raises:
         DataError: as :func:`read_rows` does.
     """
-    root = corpus if corpus.is_dir() else corpus.parent
+    root = folder_of(corpus) if is_dataset(corpus) else corpus if corpus.is_dir() else corpus.parent
     absolute = lru_cache(maxsize=1024)(lambda path: printable(os.path.abspath(path)))
     relative = lru_cache(maxsize=1024)(lambda path: printable(os.path.relpath(path, root)))
     lengths: dict[Path, int] = {}

@@ -15,7 +15,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
-CHECKPOINT = frozenset({CONFIG, WEIGHTS, WEIGHTS_INDEX, PREPROCESSOR})
+CARD = "README.md"
+REMOTE_CODE = "modeling_xcodec.py"
+CHECKPOINT = frozenset({CONFIG, WEIGHTS, WEIGHTS_INDEX, PREPROCESSOR, CARD, REMOTE_CODE})
 
 
 class CheckpointError(ValueError):

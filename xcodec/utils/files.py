@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from xcodec.utils.stores import put_whole
+
 
 class NotReplaceableError(ValueError):
     """A place that holds what would be lost, said in one line."""
@@ -23,11 +25,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Gives the path of an empty temporary file to write to, in the target's folder and with its suffix. If the
     block ends well, that file is flushed to the disk and takes the target's name; if it fails, it is removed
     and the target is what it was. A symbolic link is written through. What a killed process left is used up by the next
-    one that writes the same target.
+    one that writes the same target. A path of `stores.open_folder` may be one of an object store.
 
     Raises:
         OSError: the target cannot be written. The error names the target; the original one is its cause.
     """
+    if not isinstance(path, str | Path):  # of a store, which has objects and no renaming
+        with put_whole(path) as local:
+            yield local
+        return
     target = Path(os.path.realpath(path))
     if target.is_symlink():  # realpath has given up on links that lead to each other
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))

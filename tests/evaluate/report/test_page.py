@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser import browser_path, open_page
 from tests.conftest import tiny_codec
 from xcodec import audio
 from xcodec.evaluate.clips import Selection, choose
@@ -76,38 +75,8 @@ def report(results: Path) -> Path:
     return page
 
 
-def browser_path() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    if os.environ.get("XCODEC_TEST_BROWSER") == "required":
-        pytest.fail("there is no chromium, and .ci/run requires it")
-    pytest.skip("there is no chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = browser_path()
-    with sync_playwright() as playwright:
-        # A root user, as in CI, has no sandbox; sound may start without a click.
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
-        opened = playwright.chromium.launch(executable_path=path, args=flags, timeout=120_000)
-        yield opened
-        opened.close()
-
-
 def test_the_page_works_in_a_real_browser_on_a_phone(browser: Any, report: Path) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.set_default_timeout(120_000)
-    asked: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page, log = open_page(browser, width=390, height=844)
     page.goto(report.as_uri())
     page.wait_for_load_state("load")
     assert page.title().startswith("Codecs <script>")  # text stays text
@@ -131,9 +100,9 @@ def test_the_page_works_in_a_real_browser_on_a_phone(browser: Any, report: Path)
     assert min(widths) > 10
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
-    assert complaints == []
-    page.close()
+    assert log.requests == [report.as_uri()]
+    assert log.complaints == []
+    page.context.close()
 
 
 def test_a_browser_that_is_required_and_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
