@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import about_to_try, check_message
 from xcodec.lm.config import TextConfig
-from xcodec.lm.text import TextError, read, symbols_of
+from xcodec.lm.text import TextError, symbols_of, text_to_symbols
 
 _WORDS = (
     "3.5 1,000 $2.50 192.168.0.1 1/2 Dr. e.g. J.R.R. 5:30 2024-01-05 #1 50% C++ :-) ... don't co-op Hello naïve 語 "
@@ -44,13 +44,13 @@ def batch(number: int, folder: Path, outcomes: Counter[str]) -> None:
 def check(text: str, config: TextConfig) -> str:
     """Try one text."""
     try:
-        found = read(text, config)
+        found = text_to_symbols(text, config)
     except TextError as error:
         check_message(error)
         return "refused"
     assert found, "nothing to say, and no word of it"
     assert all(0 <= index < len(symbols_of(config)) for index in found)
-    assert found == read(text, config), "the same text is read in two ways"
+    assert found == text_to_symbols(text, config), "the same text is read in two ways"
     spoken = "".join(symbols_of(config)[index] for index in found)
     assert any(char.isalnum() for char in spoken), f"only punctuation is left: {spoken!r}"
     return "read"

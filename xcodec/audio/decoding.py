@@ -43,9 +43,9 @@ _BLOCK_VALUES = 2**18  # samples × channels decoded at a time: 1 MB, whatever a
 # What FFmpeg may find in a file; never what FFmpeg would guess, since a playlist in disguise has it open other files.
 _FFMPEG_FORMATS = (
     "wav,aiff,flac,ogg,mp3,aac,mov,matroska,caf,w64,au,nistsphere,ac3,eac3,amr,amrnb,amrwb,wv,tta,ape,asf,avi,mpegts,"
-    "mpeg,flv"
+    "mpeg,flv,voc,ircam,iff,avr,epaf,pvf"
 )
-_LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg")
+_LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg", "caf")
 _UNSTATED = 2**62  # what libsndfile says of a FLAC without a length
 # Those whose headers state exactly how long they are.
 _STATED = ("au", "nistsphere", "wv", "tta", "ape")
@@ -316,7 +316,7 @@ def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
     codecs = ["unknown" if each.codec_context is None else each.codec_context.name for each in tracks]
     names = ", ".join(f"{index}: {each.language or 'und'} {codecs[index]}" for index, each in enumerate(tracks))
     if wanted is None and len(tracks) > 1:
-        others = "for another: ffmpeg -i IN -map 0:a:1 OUT.wav"
+        others = "another by --track of encode, reconstruct and info, or taken out by ffmpeg -i IN -map 0:a:1 OUT.wav"
         warnings.warn(f"{path}: of its {len(tracks)} audio tracks ({names}), the first is read; {others}", stacklevel=2)
     if not 0 <= (wanted or 0) < len(tracks):
         raise AudioError(f"{path}: has no audio track {wanted}; it has {names}")
@@ -344,7 +344,9 @@ def open_audio(path: str | Path, needed: int | None = None, track: int | None = 
     with ExitStack() as stack:
         file = stack.enter_context(AudioFile(path))
         found = examine(path, file, thorough=needed is None)
-        source = _seekable(path, file, found, needed, stack) or _decoded(path, file, found, track, stack)
+        source = (None if track else _seekable(path, file, found, needed, stack)) or _decoded(
+            path, file, found, track, stack
+        )
         check_rate(source.sample_rate, path)
         if source.samples == 0:
             raise AudioError(f"{path}: holds no samples")
@@ -360,6 +362,8 @@ def _seekable(path: Path, file: AudioFile, found: Structure, needed: int | None,
     try:
         sound = stack.enter_context(_Sequential(file))
     except soundfile.LibsndfileError:
+        return None
+    if found.kind == "caf" and not sound.subtype.startswith("ALAC"):  # of which FFmpeg cuts the end off twice
         return None
     return LibsndfileSource(path, file, sound) if sound.frames >= (needed or 0) and sound.frames < _UNSTATED else None
 

@@ -14,7 +14,7 @@ from xcodec.audio.decoding import Audio, Source, check_rate, open_audio
 
 _SUFFIXES = (
     ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .g722 .aif .aiff .aifc .mp2 .m4b .mp4 .mov .mkv .mka .webm .3gp .caf "
-    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma"
+    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma .voc"
 )
 AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Of files to look for in folders. What is named is read by its content, whatever its suffix."""
@@ -52,9 +52,9 @@ def info(path: str | Path, track: int | None = None, stated: bool = False) -> Au
         return AudioInfo(source.sample_rate, source.channels, samples, source.format)
 
 
-def stated_seconds(path: str | Path) -> float | None:
+def stated_seconds(path: str | Path, track: int | None = None) -> float | None:
     """How long a file says that it lasts, in seconds, about; None if it does not. Errors are those of `read`."""
-    with open_audio(path, needed=0) as source:
+    with open_audio(path, 0, track) as source:
         return source.stated_seconds
 
 
