@@ -182,6 +182,7 @@ def _command(arguments: list[str], temporary: Path, errors: Path, largest: int |
     from xcodec.cli.main import main
 
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # that of programs, not that of what a forkserver forks
     os.environ |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     torch.set_num_threads(1)
     tempfile.tempdir = None
