@@ -350,6 +350,20 @@ def test_old_formats_are_read_to_the_last_sample(tmp_path: Path, tone: Tone, kin
     assert audio.info(tmp_path / "clip").samples == audio.info(tmp_path / "clip", stated=True).samples == 16_000
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("nut", "flac"), ("flv", "flac"), ("adx", "adpcm_adx"), ("sox", "pcm_s32le"), ("caf", "alac"), ("wtv", "wavpack")],
+)
+def test_rare_containers_are_read_to_the_last_sample(
+    tmp_path: Path, tone: Tone, encode: Encode, suffix: str, codec: str
+) -> None:
+    """Also those with empty packets or an empty last frame, or whose end FFmpeg itself would cut off twice."""
+    signal = tone(0.501, 48_000)
+    decoded = audio.read(encode(tmp_path / f"clip.{suffix}", signal, 48_000, codec))[0]
+    assert 0 <= decoded.shape[1] - signal.shape[1] < 32  # ADPCM comes in blocks
+    assert np.abs(decoded[:, : signal.shape[1]] - signal).max() < 0.02
+
+
 def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     with av.open(path, "w") as container:

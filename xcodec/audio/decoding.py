@@ -43,9 +43,10 @@ _BLOCK_VALUES = 2**18  # samples × channels decoded at a time: 1 MB, whatever a
 # What FFmpeg may find in a file; never what FFmpeg would guess, since a playlist in disguise has it open other files.
 _FFMPEG_FORMATS = (
     "wav,aiff,flac,ogg,mp3,aac,mov,matroska,caf,w64,au,nistsphere,ac3,eac3,amr,amrnb,amrwb,wv,tta,ape,asf,avi,mpegts,"
-    "mpeg,flv,voc,ircam,iff,avr,epaf,pvf"
+    "mpeg,flv,voc,ircam,iff,avr,epaf,pvf,rm,nut,sox,gxf,mxf,loas,wtv,mmf,adx,dts,dtshd,truehd,mlp,xwma,dsf,tak,shn,mpc,"
+    "mpc8,qcp,oma"
 )
-_LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg", "caf")
+_LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg")
 _UNSTATED = 2**62  # what libsndfile says of a FLAC without a length
 # Those whose headers state exactly how long they are.
 _STATED = ("au", "nistsphere", "wv", "tta", "ape")
@@ -208,6 +209,9 @@ class FFmpegSource(Source):
         if self._name not in _FRAMES_ONLY:
             # Or FFmpeg would make sound of frames whose checksum is wrong.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        if (self._name, stream.codec_context.name) == ("caf", "alac"):
+            # Its last frame is as short as it should be already, and FFmpeg would cut it once more.
+            stream.codec_context.options |= {"flags2": "skip_manual"}
         frames = self._packets_decoded()
         first = next(frames, None)
         if first is None:
@@ -250,6 +254,8 @@ class FFmpegSource(Source):
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as error:
+                    if not packet.size:  # only what its container says of the rest
+                        continue
                     if self._name not in _FRAMES_ONLY:
                         raise
                     if begun and not is_tag_or_padding(bytes(packet)):
@@ -258,16 +264,19 @@ class FFmpegSource(Source):
                 if frames and damage is not None:
                     raise damage
                 begun = begun or bool(frames)
-                yield from frames
+                yield from (frame for frame in frames if frame.samples)
 
     def _decode(self, start: int, samples: int | None) -> Iterator[Audio]:
         import av
 
-        to_float = av.AudioResampler(format="flt")  # not "fltp": beyond 8 planes PyAV reads wild memory
         position = 0
+        layout: tuple[str, str] | None = None
         for frame, following in pairwise(self._frames):
             if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.channels):
                 raise AudioError(f"{self.path}: its sample rate or channels change midway; convert it")
+            if layout != (frame.format.name, frame.layout.name):  # streams that are joined may differ
+                layout = (frame.format.name, frame.layout.name)
+                to_float = av.AudioResampler(format="flt")  # not "fltp": beyond 8 planes PyAV reads wild memory
             length = frame.samples
             if following is None and frame.time_base == Fraction(1, self.sample_rate) and frame.duration:
                 length = min(length, frame.duration)  # the encoder filled up the last frame
@@ -362,8 +371,6 @@ def _seekable(path: Path, file: AudioFile, found: Structure, needed: int | None,
     try:
         sound = stack.enter_context(_Sequential(file))
     except soundfile.LibsndfileError:
-        return None
-    if found.kind == "caf" and not sound.subtype.startswith("ALAC"):  # of which FFmpeg cuts the end off twice
         return None
     return LibsndfileSource(path, file, sound) if sound.frames >= (needed or 0) and sound.frames < _UNSTATED else None
 
