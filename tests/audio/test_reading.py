@@ -294,8 +294,10 @@ def test_find_audio(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "broken.wav").symlink_to(tmp_path / "nowhere")
     (tmp_path / "linked.wav").symlink_to(tmp_path / "a.flac")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
     found = [file.relative_to(tmp_path).as_posix() for file in audio.find_audio(tmp_path)]
-    assert found == ["a.flac", "b.WAV", "linked.wav", "sub/c.opus"]
+    assert found == ["a.flac", "b.WAV", "broken.wav", "linked.wav", "loop.wav", "sub/c.opus"]
     assert audio.find_audio(tmp_path / "sub/x.txt") == [tmp_path / "sub/x.txt"]
     assert audio.find_audio(tmp_path / ".cache") == [tmp_path / ".cache/d.wav"]
     with pytest.raises(FileNotFoundError):

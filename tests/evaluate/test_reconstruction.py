@@ -148,7 +148,7 @@ def test_names_that_are_not_utf_8(model: Path, tmp_path: Path) -> None:
     audio.write(folder / os.fsdecode(b"\xff\n.wav"), np.full(48_000, 0.5, np.float32), 16_000)
     mine = Evaluator(Settings((str(model),), tmp_path / "out", ("si_sdr",), keep=1))
     for left in ([1, 0], [0]):
-        assert list(run(mine, choose([folder], Choice()))) == left
+        assert list(run(mine, choose([folder], Selection()))) == left
     (record,) = read_lines(tmp_path / "out" / "clips.jsonl")
     assert record["clip"].endswith("caf\\xe9/\\xff\n.wav")
     assert (tmp_path / "out" / "clips" / record["codec"] / f"{record['key']}.flac").exists()

@@ -138,6 +138,7 @@ def find_audio(path: str | Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> 
     """All audio files below a folder by their suffix, sorted, without hidden ones. A file gives itself.
 
     Other `suffixes` find other files. Links to folders are entered, but for one that leads back to a folder it lies in.
+    Links that lead nowhere are among the files, so that whoever reads them finds that out.
 
     Raises:
         OSError: there is nothing of that name, or a folder may not be read.
@@ -157,9 +158,9 @@ def _files_below(folder: Path, suffixes: Collection[str], above: tuple[tuple[int
             path = folder / entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if path.is_dir():  # not entry's, which raises for links that lead to each other
                 yield from _files_below(path, suffixes, (*above, identity))
-            elif path.suffix.lower() in suffixes and entry.is_file():
+            elif path.suffix.lower() in suffixes and (path.is_file() or not path.exists()):
                 yield path
 
 
