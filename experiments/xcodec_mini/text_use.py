@@ -17,7 +17,7 @@ from xcodec.data.token_table import read_table
 from xcodec.lm.checkpoint import load_autoregressive
 from xcodec.lm.layout import example
 from xcodec.lm.model import AutoregressiveLM, Prediction
-from xcodec.lm.text import read
+from xcodec.lm.text import text_to_symbols
 from xcodec.lm.text_encoder import AlignedText
 
 LONGEST = 8.0
@@ -55,7 +55,7 @@ def main() -> None:
     most = LONGEST * config.codec.frame_rate
     held_out = [item for item in table.items if item.split != "train" and item.speaker in learnt]
     items = [item for item in held_out if item.text and item.frames < most][: options.clips]
-    texts = [read(item.text or "", config.text) for item in items]
+    texts = [text_to_symbols(item.text or "", config.text) for item in items]
     for kind, shift in (("its own text", 0), ("the text of another clip", len(items) // 3), ("no text", 0)):
         nats, codes = 0.0, 0
         for index, item in enumerate(items):

@@ -294,8 +294,10 @@ def test_find_audio(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "broken.wav").symlink_to(tmp_path / "nowhere")
     (tmp_path / "linked.wav").symlink_to(tmp_path / "a.flac")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
     found = [file.relative_to(tmp_path).as_posix() for file in audio.find_audio(tmp_path)]
-    assert found == ["a.flac", "b.WAV", "linked.wav", "sub/c.opus"]
+    assert found == ["a.flac", "b.WAV", "broken.wav", "linked.wav", "loop.wav", "sub/c.opus"]
     assert audio.find_audio(tmp_path / "sub/x.txt") == [tmp_path / "sub/x.txt"]
     assert audio.find_audio(tmp_path / ".cache") == [tmp_path / ".cache/d.wav"]
     with pytest.raises(FileNotFoundError):
@@ -337,6 +339,33 @@ def test_audio_of_videos(tmp_path: Path, tone: Tone, suffix: str, codec: str) ->
     assert signal_to_noise(signal[:, 4_000:-4_000], decoded[:, 4_000:-4_000]) > 9
 
 
+@pytest.mark.parametrize(
+    "kind", ["VOC", "IRCAM", "SVX", "AVR", "PAF", "PVF", "AU", "NIST", "W64", "CAF", "CAF ALAC_16"]
+)
+def test_old_formats_are_read_to_the_last_sample(tmp_path: Path, tone: Tone, kind: str) -> None:
+    name, _, subtype = kind.partition(" ")
+    signal = tone(1.0, 16_000, 1 if kind == "SVX" else 2)
+    soundfile.write(tmp_path / "clip", signal.T, 16_000, format=name, subtype=subtype or "PCM_16")
+    decoded, rate = audio.read(tmp_path / "clip", mono=False)
+    assert (rate, decoded.shape) == (16_000, signal.shape)
+    assert np.abs(decoded - signal).max() <= 2**-15
+    assert audio.info(tmp_path / "clip").samples == audio.info(tmp_path / "clip", stated=True).samples == 16_000
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("nut", "flac"), ("flv", "flac"), ("adx", "adpcm_adx"), ("sox", "pcm_s32le"), ("caf", "alac"), ("wtv", "wavpack")],
+)
+def test_rare_containers_are_read_to_the_last_sample(
+    tmp_path: Path, tone: Tone, encode: Encode, suffix: str, codec: str
+) -> None:
+    """Also those with empty packets or an empty last frame, or whose end FFmpeg itself would cut off twice."""
+    signal = tone(0.501, 48_000)
+    decoded = audio.read(encode(tmp_path / f"clip.{suffix}", signal, 48_000, codec))[0]
+    assert 0 <= decoded.shape[1] - signal.shape[1] < 32  # ADPCM comes in blocks
+    assert np.abs(decoded[:, : signal.shape[1]] - signal).max() < 0.02
+
+
 def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     with av.open(path, "w") as container:
@@ -358,6 +387,9 @@ def test_of_several_tracks_the_first_is_read_with_a_warning(tmp_path: Path, tone
         assert audio.read(path)[0].shape == (1, 16_000)
     assert audio.info(path, track=1).samples == 8_000
     assert np.abs(audio.read(path, track=1)[0] - signals[1]).max() < 2**-14
+    soundfile.write(tmp_path / "clip.wav", signals[0].T, 16_000)
+    with pytest.raises(audio.AudioError, match="has no audio track 1; it has 0: und pcm"):
+        audio.read(tmp_path / "clip.wav", track=1)
     for track in (2, -1):
         with pytest.raises(audio.AudioError, match=f"has no audio track {track}; it has 0: und"):
             audio.read(path, track=track)

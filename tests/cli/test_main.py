@@ -98,6 +98,7 @@ def test_without_arguments_it_shows_the_help() -> None:
         ["encode", "a.wav"],
         ["encode", "a.wav", "b.xc", "--channels", "left"],
         ["encode", "a", "b", "-j", "0"],
+        ["tokenize", "a", ""],
     ],
 )
 def test_wrong_command_line(arguments: list[str]) -> None:

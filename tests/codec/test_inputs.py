@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xcodec.audio import decoding
-from xcodec.codec.inputs import MAX_LEVEL, full_precision
+from xcodec.codec.inputs import MAX_LEVEL, as_audio, as_codes, full_precision
 
 CPU = torch.device("cpu")
 
@@ -48,6 +48,21 @@ def test_all_is_set_aside_and_put_back() -> None:
     with pytest.raises(ZeroDivisionError), full_precision(CPU):
         1 / 0  # noqa: B018
     assert settings() == before
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("kind", ["sparse_coo", "sparse_csr", "meta", "nested"])
+def test_tensors_without_a_value_for_every_place_are_refused(kind: str) -> None:
+    ones = torch.ones(2, 3)
+    make = {
+        "sparse_coo": ones.to_sparse,
+        "sparse_csr": ones.to_sparse_csr,
+        "meta": lambda: ones.to("meta"),
+        "nested": lambda: torch.nested.nested_tensor([ones[0], ones[1, :2]]),
+    }[kind]
+    for read in (lambda: as_audio(make(), ones), lambda: as_codes(make().to(torch.int64), CPU)):
+        with pytest.raises(ValueError, match=f"must be a dense tensor that holds values, not a {kind} one"):
+            read()
 
 
 def test_levels_that_cannot_be_audio_are_those_of_files() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -219,6 +220,13 @@ def test_a_nemo_manifest_counts_in_seconds(tmp_path: Path) -> None:
         read_corpus(write_manifest(tmp_path / "wrong.json", [{"audio_filepath": "a.wav", "duration": "2"}]))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_manifest_that_is_no_utf_8_is_refused(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "manifest.jsonl").write_bytes(json.dumps(manifest_row("a.flac")).encode(encoding))
+    with pytest.raises(DataError, match="line 1: holds bytes 0; save it as UTF-8"):
+        read_corpus(tmp_path / "manifest.jsonl")
+
+
 @pytest.mark.parametrize("content", [b"[1]\n", b"{\n", b"\xff\n", b'{"path": 1}\n'])
 def test_what_is_no_manifest_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.jsonl").write_bytes(content)
@@ -353,6 +361,25 @@ def test_each_supervision_of_a_cut_has_its_own_audio_and_channel(tmp_path: Path,
         np.testing.assert_allclose(read_span(item, 0, item.samples), expected, atol=1e-4)
         streamed = np.concatenate(list(stream_item(item, 16000)), axis=1)
         np.testing.assert_allclose(streamed[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "channel"), [(1.5, 1, 0), (-2, 1, 0), (0.2, 0, 0), (0.2, -0.1, 0), (0, 1, 1)]
+)
+def test_a_supervision_outside_of_its_cut_is_no_clip_and_says_so(
+    tmp_path: Path, start: float, seconds: float, channel: int
+) -> None:
+    cuts, _ = call_cuts(tmp_path)
+    cut = next(iter(cuts))
+    (said,) = cut.supervisions
+    said.start, said.duration, said.channel, said.speaker = start, seconds, channel, 7
+    inside = dataclasses.replace(said, id="inside", start=0, duration=1, channel=0)
+    cut.supervisions = [said, inside]
+    type(cuts).from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    outside, item = read_rows(tmp_path / "cuts.jsonl")
+    assert isinstance(outside, UnreadableFile)
+    assert "is outside the cut's 1 s of channel 0" in outside.reason
+    assert (item.text, item.speaker) == ("A speaks", "7")
 
 
 def test_a_channel_or_a_rate_that_a_file_lacks_is_an_error(tmp_path: Path) -> None:

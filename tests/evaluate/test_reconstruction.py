@@ -142,6 +142,18 @@ def test_a_constant_signal_ends_no_evaluation(level: float, model: Path, tmp_pat
     write_json(tmp_path / "out" / "summary.json", summary)
 
 
+def test_names_that_are_not_utf_8(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    audio.write(folder / os.fsdecode(b"\xff\n.wav"), np.full(48_000, 0.5, np.float32), 16_000)
+    mine = Evaluator(Settings((str(model),), tmp_path / "out", ("si_sdr",), keep=1))
+    for left in ([1, 0], [0]):
+        assert list(run(mine, choose([folder], Selection()))) == left
+    (record,) = read_lines(tmp_path / "out" / "clips.jsonl")
+    assert record["clip"].endswith("caf\\xe9/\\xff\n.wav")
+    assert (tmp_path / "out" / "clips" / record["codec"] / f"{record['key']}.flac").exists()
+
+
 def test_who_stops_a_run_does_not_wait_for_clips_that_are_half_done(corpus: Path, model: Path, tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     running = run(evaluator(model, tmp_path, metrics=("stft",)), choose([corpus], Selection()), jobs=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import time
 from pathlib import Path
 
 LAST = "last.txt"
@@ -10,12 +11,16 @@ LAST = "last.txt"
 
 
 _HANG_SECONDS = 60
+_armed = 0.0
 
 
 def about_to_try(folder: Path, what: str) -> None:
     """Keep an input for the case that it takes the process with it, or never ends."""
+    global _armed
     (folder / LAST).write_text(what)
-    faulthandler.dump_traceback_later(_HANG_SECONDS, exit=True)
+    if time.monotonic() > _armed + 5:  # the clock is a thread, which costs more than most inputs
+        _armed = time.monotonic()
+        faulthandler.dump_traceback_later(_HANG_SECONDS, exit=True)
 
 
 def check_message(error: Exception) -> None:

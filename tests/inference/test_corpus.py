@@ -338,6 +338,13 @@ def test_a_table_of_an_earlier_version_is_not_added_to(corpus: Path, model: Path
         tokenize(corpus, tmp_path / "t", model=str(model))
 
 
+def test_a_copy_of_a_shard_is_named(corpus: Path, model: Path, tmp_path: Path) -> None:
+    tokenize(corpus, tmp_path / "t", model=str(model))
+    shutil.copy(tmp_path / "t" / "tokens-00000.parquet", tmp_path / "t" / "tokens-copy.parquet")
+    with pytest.raises(DataError, match=r"tokens-copy\.parquet holds rows that another file of the table has, too"):
+        tokenize(corpus, tmp_path / "t", model=str(model))
+
+
 def test_rows_that_do_not_add_up_are_an_error(
     corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

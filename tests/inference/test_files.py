@@ -5,12 +5,14 @@ import io
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import tiny_codec
 from xcodec import XCodec, audio
+from xcodec.cli.info import describe
 from xcodec.inference import files, streaming
 from xcodec.inference.files import FileCodec
 from xcodec.inference.pipes import encode_pipe
@@ -63,6 +65,19 @@ def test_the_audio_is_the_codecs_own(codec: XCodec, tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = codec.decode(codec.encode(torch.from_numpy(audio.read(source)[0][0])))[0, 0, :3_000].clamp(-1, 1)
     np.testing.assert_allclose(heard[0], expected.numpy(), atol=2**-15)
+
+
+def test_the_audio_track_that_is_asked_for_is_coded(codec: XCodec, tmp_path: Path) -> None:
+    with av.open(tmp_path / "film.mkv", "w") as container:
+        tracks = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        for track, samples in zip(tracks, (16_000, 8_000), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), np.int16), format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(track.encode(frame))
+    report = FileCodec(codec, track=1).encode(tmp_path / "film.mkv", tmp_path / "a.xc")
+    assert report.samples == describe(str(tmp_path / "film.mkv"), track=1)["samples"] == 8_000
+    with pytest.raises(audio.AudioError, match="has no audio track 2"):
+        FileCodec(codec, track=2).encode(tmp_path / "film.mkv", tmp_path / "a.xc")
 
 
 def test_keep_codes_each_channel_by_itself(codec: XCodec, tmp_path: Path) -> None:

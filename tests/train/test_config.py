@@ -106,6 +106,10 @@ def test_bad_key_or_value_is_named_in_one_line(tiny, change: str, complaint: str
 def test_missing_and_broken_files_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config at .*nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+    (tmp_path / "a.yaml").write_text("base: b.yaml", "utf-8")
+    (tmp_path / "b.yaml").write_text("base: ./a.yaml", "utf-8")
+    with pytest.raises(ConfigError, match=r"b\.yaml: its base \./a\.yaml is based on itself"):
+        load_config(tmp_path / "a.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2\nb: }", "utf-8")
     with pytest.raises(ConfigError, match=r"cannot read .*broken\.yaml") as caught:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Kind = Literal["wav", "aiff", "flac", "ogg", "mp4", "matroska", "avi", "caf", "w64", "other"]
+Kind = Literal["wav", "aiff", "flac", "ogg", "mp4", "matroska", "avi", "iff", "caf", "w64", "voc", "other"]
 
 _WRAP = 2**32
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")
@@ -107,8 +107,10 @@ def examine(path: Path, file: AudioFile, thorough: bool) -> Structure:
         file.origin, end = tags, file.size - tags
     if kind in ("wav", "aiff"):
         seekable, end = _walk_chunks(path, file, "little" if head[:4] in (b"RIFF", b"RF64", b"BW64") else "big")
-    elif kind == "avi":
-        end = int.from_bytes(head[4:8], "little") + 8
+    elif kind in ("avi", "iff"):
+        end = int.from_bytes(head[4:8], "little" if kind == "avi" else "big") + 8
+    elif kind == "voc":
+        end = _end_of_blocks(file)
     elif kind in ("caf", "w64"):
         end = _end_of_long_chunks(file, kind)
     elif kind == "mp4":
@@ -130,6 +132,10 @@ def _kind(head: bytes) -> Kind:
         return "avi"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "aiff"
+    if head[:4] == b"FORM" and head[8:12] in (b"8SVX", b"16SV"):
+        return "iff"
+    if head.startswith(b"Creative Voice File\x1a"):
+        return "voc"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "mp4"
     kinds: dict[bytes, Kind] = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b"riff": "w64"}
@@ -145,6 +151,8 @@ _MAGICS = {
     b"wvpk": "WavPack",
     b"MAC ": "APE",
     b"TTA1": "TTA",
+    b"2BIT": "AVR",
+    b"PVF1": "PVF",
     b"\x30\x26\xb2\x75": "WMA",
 }
 
@@ -274,6 +282,22 @@ def _end_of_long_chunks(file: AudioFile, kind: Kind) -> int:
             return begin + length if 0 <= length < 2**63 else size
         position = begin + max(0, length) + (-length % 8 if kind == "w64" else 0)
     return size
+
+
+# --- VOC: blocks -----------------------------------------------------------------------------------------------------
+
+
+def _end_of_blocks(file: AudioFile) -> int:
+    """Where the last block ends; the mark of the end, a byte 0, may be missing."""
+    file.seek(20)
+    size, position = file.size, int.from_bytes(file.read(2), "little")
+    while position + 4 <= size:
+        file.seek(position)
+        kind, length = file.read(1), int.from_bytes(file.read(3), "little")
+        if kind == b"\0":
+            break
+        position += 4 + length
+    return position
 
 
 # --- MP4: boxes ------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ _BLOCK_VALUES = 2**18  # samples × channels decoded at a time: 1 MB, whatever a
 # What FFmpeg may find in a file; never what FFmpeg would guess, since a playlist in disguise has it open other files.
 _FFMPEG_FORMATS = (
     "wav,aiff,flac,ogg,mp3,aac,mov,matroska,caf,w64,au,nistsphere,ac3,eac3,amr,amrnb,amrwb,wv,tta,ape,asf,avi,mpegts,"
-    "mpeg,flv"
+    "mpeg,flv,voc,ircam,iff,avr,epaf,pvf,rm,nut,sox,gxf,mxf,loas,wtv,mmf,adx,dts,dtshd,truehd,mlp,xwma,dsf,tak,shn,mpc,"
+    "mpc8,qcp,oma"
 )
 _LIBSNDFILE_KINDS = ("wav", "aiff", "flac", "ogg")
 _UNSTATED = 2**62  # what libsndfile says of a FLAC without a length
@@ -208,6 +209,9 @@ class FFmpegSource(Source):
         if self._name not in _FRAMES_ONLY:
             # Or FFmpeg would make sound of frames whose checksum is wrong.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        if (self._name, stream.codec_context.name) == ("caf", "alac"):
+            # Its last frame is as short as it should be already, and FFmpeg would cut it once more.
+            stream.codec_context.options |= {"flags2": "skip_manual"}
         frames = self._packets_decoded()
         first = next(frames, None)
         if first is None:
@@ -250,6 +254,8 @@ class FFmpegSource(Source):
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as error:
+                    if not packet.size:  # only what its container says of the rest
+                        continue
                     if self._name not in _FRAMES_ONLY:
                         raise
                     if begun and not is_tag_or_padding(bytes(packet)):
@@ -258,16 +264,19 @@ class FFmpegSource(Source):
                 if frames and damage is not None:
                     raise damage
                 begun = begun or bool(frames)
-                yield from frames
+                yield from (frame for frame in frames if frame.samples)
 
     def _decode(self, start: int, samples: int | None) -> Iterator[Audio]:
         import av
 
-        to_float = av.AudioResampler(format="flt")  # not "fltp": beyond 8 planes PyAV reads wild memory
         position = 0
+        layout: tuple[str, str] | None = None
         for frame, following in pairwise(self._frames):
             if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.channels):
                 raise AudioError(f"{self.path}: its sample rate or channels change midway; convert it")
+            if layout != (frame.format.name, frame.layout.name):  # streams that are joined may differ
+                layout = (frame.format.name, frame.layout.name)
+                to_float = av.AudioResampler(format="flt")  # not "fltp": beyond 8 planes PyAV reads wild memory
             length = frame.samples
             if following is None and frame.time_base == Fraction(1, self.sample_rate) and frame.duration:
                 length = min(length, frame.duration)  # the encoder filled up the last frame
@@ -316,7 +325,7 @@ def _track(path: Path, tracks: Any, wanted: int | None) -> Any:
     codecs = ["unknown" if each.codec_context is None else each.codec_context.name for each in tracks]
     names = ", ".join(f"{index}: {each.language or 'und'} {codecs[index]}" for index, each in enumerate(tracks))
     if wanted is None and len(tracks) > 1:
-        others = "for another: ffmpeg -i IN -map 0:a:1 OUT.wav"
+        others = "another by --track of encode, reconstruct and info, or taken out by ffmpeg -i IN -map 0:a:1 OUT.wav"
         warnings.warn(f"{path}: of its {len(tracks)} audio tracks ({names}), the first is read; {others}", stacklevel=2)
     if not 0 <= (wanted or 0) < len(tracks):
         raise AudioError(f"{path}: has no audio track {wanted}; it has {names}")
@@ -344,7 +353,9 @@ def open_audio(path: str | Path, needed: int | None = None, track: int | None = 
     with ExitStack() as stack:
         file = stack.enter_context(AudioFile(path))
         found = examine(path, file, thorough=needed is None)
-        source = _seekable(path, file, found, needed, stack) or _decoded(path, file, found, track, stack)
+        source = (None if track else _seekable(path, file, found, needed, stack)) or _decoded(
+            path, file, found, track, stack
+        )
         check_rate(source.sample_rate, path)
         if source.samples == 0:
             raise AudioError(f"{path}: holds no samples")

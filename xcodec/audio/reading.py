@@ -14,7 +14,7 @@ from xcodec.audio.decoding import Audio, Source, check_rate, open_audio
 
 _SUFFIXES = (
     ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .g722 .aif .aiff .aifc .mp2 .m4b .mp4 .mov .mkv .mka .webm .3gp .caf "
-    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma"
+    ".w64 .au .sph .ac3 .amr .wv .tta .ape .wma .voc"
 )
 AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Of files to look for in folders. What is named is read by its content, whatever its suffix."""
@@ -52,9 +52,9 @@ def info(path: str | Path, track: int | None = None, stated: bool = False) -> Au
         return AudioInfo(source.sample_rate, source.channels, samples, source.format)
 
 
-def stated_seconds(path: str | Path) -> float | None:
+def stated_seconds(path: str | Path, track: int | None = None) -> float | None:
     """How long a file says that it lasts, in seconds, about; None if it does not. Errors are those of `read`."""
-    with open_audio(path, needed=0) as source:
+    with open_audio(path, 0, track) as source:
         return source.stated_seconds
 
 
@@ -138,6 +138,7 @@ def find_audio(path: str | Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> 
     """All audio files below a folder by their suffix, sorted, without hidden ones. A file gives itself.
 
     Other `suffixes` find other files. Links to folders are entered, but for one that leads back to a folder it lies in.
+    Links that lead nowhere are among the files, so that whoever reads them finds that out.
 
     Raises:
         OSError: there is nothing of that name, or a folder may not be read.
@@ -157,9 +158,9 @@ def _files_below(folder: Path, suffixes: Collection[str], above: tuple[tuple[int
             path = folder / entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if path.is_dir():  # not entry's, which raises for links that lead to each other
                 yield from _files_below(path, suffixes, (*above, identity))
-            elif path.suffix.lower() in suffixes and entry.is_file():
+            elif path.suffix.lower() in suffixes and (path.is_file() or not path.exists()):
                 yield path
 
 

@@ -23,6 +23,9 @@ Target = Annotated[
     str, typer.Argument(metavar="OUTPUT", help="A file, or a folder for several inputs. What exists is replaced.")
 ]
 Channels = Annotated[Literal["mix", "keep"], typer.Option(help="Mix all channels into one, or code each by itself.")]
+Track = Annotated[
+    int | None, typer.Option(min=0, help="Of several audio tracks in a file, from 0.", show_default="the first")
+]
 Format = Annotated[
     Literal["wav", "flac", "ogg", "opus"], typer.Option("--format", help="Of the files made in a folder.")
 ]
@@ -41,6 +44,7 @@ def reconstruct(
     bandwidth: Bandwidth = None,
     model: Model = None,
     channels: Channels = "mix",
+    track: Track = None,
     file_format: Format = "wav",
     device: Device = "cpu",
     engine: Engine = "exact",
@@ -53,7 +57,8 @@ def reconstruct(
 
     Example: xcodec reconstruct speech.flac reconstructed.wav --bandwidth 4
     """
-    how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
+    how = {"model": model, "device": device, "engine": engine}
+    how |= {"bandwidth": bandwidth, "channels": channels, "track": track}
     _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
 
 
@@ -63,6 +68,7 @@ def encode(
     bandwidth: Bandwidth = None,
     model: Model = None,
     channels: Channels = "mix",
+    track: Track = None,
     look_ahead: LookAhead = None,
     device: Device = "cpu",
     engine: Engine = "exact",
@@ -87,7 +93,8 @@ def encode(
         return
     if look_ahead is not None:
         raise ValueError("--look-ahead is for pipes (encode - -); a file is encoded with all its future audio")
-    how = {"model": model, "device": device, "engine": engine, "bandwidth": bandwidth, "channels": channels}
+    how = {"model": model, "device": device, "engine": engine}
+    how |= {"bandwidth": bandwidth, "channels": channels, "track": track}
     _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
 
 

@@ -12,6 +12,7 @@ import typer
 
 from xcodec.audio import AUDIO_SUFFIXES
 from xcodec.audio import info as audio_info
+from xcodec.cli.coding import Track
 from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.tokens import stream, xc_file
 from xcodec.utils.checkpoint_io import CARD
@@ -22,6 +23,7 @@ MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
 
 def info(
     items: Annotated[list[str], typer.Argument(metavar="ITEM", help="An .xc file, audio, or a model.")],
+    track: Track = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per item, on a line.")] = False,
 ) -> None:
     """Say what a file of tokens, an audio file or a model is.
@@ -33,7 +35,7 @@ def info(
     failed = False
     for index, item in enumerate(items):
         try:
-            facts = describe(item)
+            facts = describe(item, track)
         except (ValueError, OSError) as error:
             say_error(one_line(error))
             failed = True
@@ -46,8 +48,8 @@ def info(
     raise typer.Exit(int(failed))
 
 
-def describe(item: str) -> dict[str, object]:
-    """Facts about a file, folder or model name, each with its unit where it has one.
+def describe(item: str, track: int | None = None) -> dict[str, object]:
+    """Facts about a file (of audio, about a ``track``), folder or model name, each with its unit where it has one.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -61,7 +63,7 @@ def describe(item: str) -> dict[str, object]:
         return _describe_model(item)
     with path.open("rb") as file:
         tokens = file.read(3) in (xc_file.MAGIC, stream.MAGIC) or suffix == TOKEN_SUFFIX
-    return _describe_tokens(path) if tokens else _describe_audio(path)
+    return _describe_tokens(path) if tokens else _describe_audio(path, track)
 
 
 def _describe_tokens(path: Path) -> dict[str, object]:
@@ -85,8 +87,8 @@ def _describe_tokens(path: Path) -> dict[str, object]:
     }
 
 
-def _describe_audio(path: Path) -> dict[str, object]:
-    facts = audio_info(path)
+def _describe_audio(path: Path, track: int | None) -> dict[str, object]:
+    facts = audio_info(path, track)
     return {
         "file": str(path),
         "kind": "audio",

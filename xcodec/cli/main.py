@@ -88,6 +88,8 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
+        if "" in sys.argv:  # which is the current folder to a Path
+            raise typer.BadParameter("an argument is empty, perhaps from a variable without a value; . is this folder")
         code = app(standalone_mode=False)
         sys.stdout.flush()
         return code or 0

@@ -56,6 +56,7 @@ def as_audio(wav: Any, like: Tensor) -> Tensor:
     """
     if not isinstance(wav, Tensor):
         wav = _from_array(wav, "audio", np.float32, "f")
+    _check_dense(wav, "audio")
     if not wav.is_floating_point():
         raise ValueError(f"audio must be floating point in [-1, 1] (int16 samples / 32768); got {describe(wav)}")
     return wav.detach().to(like)
@@ -85,9 +86,16 @@ def as_codes(codes: Any, device: torch.device) -> Tensor:
     """
     if not isinstance(codes, Tensor):
         codes = _from_array(codes, "codes", np.int64, "iu")
+    _check_dense(codes, "codes")
     if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
         raise ValueError(f"codes must be integers [B, K, F]; got {describe(codes)}")
     return codes.to(device, torch.int64)
+
+
+def _check_dense(x: Tensor, what: str) -> None:
+    if x.is_nested or x.layout is not torch.strided or x.is_meta:
+        kind = "nested" if x.is_nested else "meta" if x.is_meta else str(x.layout).removeprefix("torch.")
+        raise ValueError(f"{what} must be a dense tensor that holds values, not a {kind} one")
 
 
 def _from_array(values: Any, what: str, dtype: type[np.generic], kinds: str) -> Tensor:

@@ -133,6 +133,9 @@ class UnreadableFile:
     reason: str
 
 
+Row = AudioItem | UnreadableFile
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which items of a corpus to take; None and empty take all."""
@@ -201,7 +204,7 @@ def read_rows(
     default_domain: str = "unknown",
     header: Header | None = None,
     chosen: Callable[[Path], bool] = lambda file: True,
-) -> Iterator[AudioItem | UnreadableFile]:
+) -> Iterator[Row]:
     """Every row of a corpus, in a stable order: an item, or why it is none.
 
     Args:
@@ -225,7 +228,7 @@ def read_rows(
     if not os.path.exists(path):
         raise DataError(f"no corpus at {path}")
     if shar:
-        rows: Iterator[AudioItem | UnreadableFile] = _read_shar(path, default_domain)
+        rows: Iterator[Row] = _read_shar(path, default_domain)
     elif path.is_file() and (path.suffix in (".jsonl", ".json") or path.suffixes[-2:] == [".jsonl", ".gz"]):
         rows = _read_json_lines(path, default_domain, header)
     else:
@@ -272,7 +275,7 @@ def _is_audio(path: Path) -> bool:
     return path.suffix.lower() in audio.AUDIO_SUFFIXES
 
 
-def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[AudioItem | UnreadableFile]:
+def _read_files(files: list[Path], domain: str, header: Header) -> Iterator[Row]:
     """Items of bare files, by their headers. A folder usually holds one speaker, so it stands in for one."""
     for path in files:
         try:
@@ -302,6 +305,8 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.strip():
                     continue
+                if b"\0" in line:  # UTF-16, which is cut up at the wrong places here
+                    raise DataError(f"{path}, line {number}: holds bytes 0; save it as UTF-8")
                 row = json.loads(os.fsdecode(line))  # the names of files may be any bytes
                 if not isinstance(row, dict):
                     raise DataError(f"{path}, line {number}: no JSON object, but {line.strip()[:50]!r}")
@@ -314,16 +319,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _read_json_lines(path: Path, domain: str, header: Header) -> Iterator[AudioItem | UnreadableFile]:
+def _read_json_lines(path: Path, domain: str, header: Header) -> Iterator[Row]:
     _, first = next(_json_lines(path), (0, {}))
     if {"supervisions", "tracks"} & set(first):
         return _read_cuts(path, domain)
     return _read_nemo(path, domain, header) if "audio_filepath" in first else _read_manifest(path)
 
 
-def _items(
-    path: Path, item: Callable[[dict[str, Any]], AudioItem | UnreadableFile]
-) -> Iterator[AudioItem | UnreadableFile]:
+def _items(path: Path, item: Callable[[dict[str, Any]], Row]) -> Iterator[Row]:
     """What `item` makes of each line; an error names the line."""
     for number, row in _json_lines(path):
         try:
@@ -334,7 +337,7 @@ def _items(
             raise DataError(f"{path}, line {number}: {error}") from None
 
 
-def _read_manifest(path: Path) -> Iterator[AudioItem | UnreadableFile]:
+def _read_manifest(path: Path) -> Iterator[Row]:
     def item(row: dict[str, Any]) -> AudioItem:
         return AudioItem(
             path=path.parent / _file_name(row, "path"),
@@ -354,11 +357,11 @@ def _read_manifest(path: Path) -> Iterator[AudioItem | UnreadableFile]:
     return _items(path, item)
 
 
-def _read_nemo(path: Path, domain: str, header: Header) -> Iterator[AudioItem | UnreadableFile]:
+def _read_nemo(path: Path, domain: str, header: Header) -> Iterator[Row]:
     """Items of a NeMo manifest, whose durations and offsets are seconds, often rounded."""
     cached = lru_cache(maxsize=256)(header)  # many rows of one file follow each other
 
-    def item(row: dict[str, Any]) -> AudioItem | UnreadableFile:
+    def item(row: dict[str, Any]) -> Row:
         name = _file_name(row, "audio_filepath")
         file = path.parent / name if os.path.exists(path.parent / name) else Path(name)
         offset, duration = (_seconds(row, key) for key in ("offset", "duration"))
@@ -414,8 +417,11 @@ def _seconds(row: dict[str, Any], key: str) -> float | None:
 
 
 def _named(row: dict[str, Any], key: str) -> Any:
+    return _as_name(row.get(key))
+
+
+def _as_name(value: Any) -> Any:
     """A name, which may be a number."""
-    value = row.get(key)
     return _interned(str(value) if type(value) is int else value)
 
 
@@ -427,7 +433,7 @@ def _interned(value: Any) -> Any:
 # --- Lhotse ------------------------------------------------------------------------------------------------
 
 
-def _cuts(path: Path, clips: Callable[[Any], list[AudioItem]]) -> Iterator[AudioItem]:
+def _cuts(path: Path, clips: Callable[[Any], Iterator[Row]]) -> Iterator[Row]:
     """What `clips` makes of each cut of a manifest."""
     try:
         import lhotse
@@ -443,10 +449,10 @@ def _cuts(path: Path, clips: Callable[[Any], list[AudioItem]]) -> Iterator[Audio
         raise DataError(f"cannot read {path} as Lhotse cuts: {reason:.200}") from error
 
 
-def _read_cuts(path: Path, domain: str) -> Iterator[AudioItem]:
+def _read_cuts(path: Path, domain: str) -> Iterator[Row]:
     """Items of a cut manifest. Each cut must be one piece of one recording in one file."""
 
-    def clips(cut: Any) -> list[AudioItem]:
+    def clips(cut: Any) -> Iterator[Row]:
         source = _source(cut)
         if source.type != "file" or cut.recording.transforms:
             raise _no_piece(cut)
@@ -459,7 +465,7 @@ def _read_cuts(path: Path, domain: str) -> Iterator[AudioItem]:
     return _cuts(path, clips)
 
 
-def _read_shar(folder: Path, domain: str) -> Iterator[AudioItem]:
+def _read_shar(folder: Path, domain: str) -> Iterator[Row]:
     """Items of a Shar folder: the audio stays inside its tar files, where it is found by offset."""
     for cuts in sorted(folder.glob("cuts.*.jsonl.gz")):
         archive = folder / cuts.name.replace("cuts.", "recording.", 1).replace(".jsonl.gz", ".tar")
@@ -468,7 +474,7 @@ def _read_shar(folder: Path, domain: str) -> Iterator[AudioItem]:
         yield from _cuts(cuts, partial(_clips_in_archive, archive, _tar_members(archive), domain))
 
 
-def _clips_in_archive(archive: Path, members: dict[str, tuple[int, int]], domain: str, cut: Any) -> list[AudioItem]:
+def _clips_in_archive(archive: Path, members: dict[str, tuple[int, int]], domain: str, cut: Any) -> Iterator[Row]:
     if cut.id not in members:
         raise DataError(f"{archive.name} has no audio for cut {cut.id}")
     # Each cut has its own audio, whatever its place in the recording was.
@@ -507,36 +513,38 @@ def _no_piece(cut: Any) -> DataError:
 
 def _clips_of_cut(
     cut: Any, path: Path, start: int, domain: str, stored: tuple[int, int] | None = None
-) -> list[AudioItem]:
+) -> Iterator[Row]:
     """A cut of `path`, from sample `start` on: each supervision with its own audio and channels, or all of it."""
     custom = cut.custom or {}
     rate, samples = cut.sampling_rate, round(cut.duration * cut.sampling_rate)
     file_channels = _source(cut).channels
     in_cut = _as_tuple(cut.channel)
-    clips = []
     for supervision in cut.supervisions or [None]:
         first, last, wanted = 0, samples, in_cut
         if supervision is not None:
             first = max(0, round(supervision.start * rate))
             last = min(samples, round(supervision.end * rate))
-            wanted = tuple(each for each in _as_tuple(supervision.channel) if each in in_cut) or in_cut
+            wanted = tuple(each for each in _as_tuple(supervision.channel) if each in in_cut)
+            if first >= last or not wanted:
+                said = f"{supervision.start:g} to {supervision.end:g} s of channel {supervision.channel}"
+                where = f"outside the cut's {cut.duration:g} s of channel {cut.channel}"
+                yield UnreadableFile(path, f"cut {cut.id}: its supervision {supervision.id}, {said}, is {where}")
+                continue
         in_file = tuple(sorted(file_channels.index(each) for each in wanted))
-        clip = AudioItem(
+        yield AudioItem(
             path=path,
             sample_rate=rate,
-            samples=max(0, last - first),
+            samples=last - first,
             start=start + first,
             channels=None if len(in_file) == len(file_channels) else in_file,
             stored=stored,
             domain=custom.get("domain", domain),
             source=custom.get("source", str(path.parent)),
-            speaker=supervision.speaker if supervision else None,
+            speaker=_as_name(supervision.speaker) if supervision else None,
             language=supervision.language if supervision else None,
             text=supervision.text if supervision else None,
             split=custom.get("split", "train"),
         )
-        clips.append(clip)
-    return clips
 
 
 # --- samples -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xcodec import audio
 from xcodec.data.manifest import AudioItem, DataError, read_corpus, read_span
+from xcodec.utils.files import printable
 
 MANIFEST = "manifest.jsonl"
 
@@ -42,7 +43,7 @@ class Clip:
     @property
     def key(self) -> str:
         """The name as part of a file name."""
-        return f"{Path(self.item.path).stem[:40]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+        return f"{printable(self.item.path.stem[:40])}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     def read(self, sample_rate: int | None = None) -> NDArray[np.float32]:
         """`[T]` at a rate in Hz, by default the file's own.
@@ -119,7 +120,9 @@ def _spaced(items: list[AudioItem], selection: Selection) -> list[tuple[AudioIte
 
 
 def _named(cuts: list[tuple[AudioItem, int, int]]) -> list[Clip]:
-    names = ["/".join(item.path.parts[-3:]) + (f"+{item.start}" if item.start else "") for item, _, _ in cuts]
+    names = [
+        printable("/".join(item.path.parts[-3:])) + (f"+{item.start}" if item.start else "") for item, _, _ in cuts
+    ]
     often, seen = Counter(names), Counter[str]()
     clips = []
     for name, cut in zip(names, cuts, strict=True):

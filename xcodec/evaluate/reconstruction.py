@@ -25,6 +25,7 @@ from xcodec.evaluate.asr import Errors, Recogniser, errors
 from xcodec.evaluate.clips import Clip
 from xcodec.evaluate.codecs import Audio, EvaluatedCodec, fix_length, open_codecs
 from xcodec.evaluate.metrics import DEFAULT, RATE, MetricError, compute, describe_error, make
+from xcodec.utils.files import printable
 from xcodec.utils.json_lines import Journal, Record
 from xcodec.utils.parallel import WorkerDiedError, parallel_map, run_tasks
 
@@ -161,7 +162,7 @@ class Evaluator:
             "domain": clip.item.domain,
             "language": clip.item.language,
             "speaker": clip.item.speaker,
-            "source": clip.item.source,
+            "source": printable(clip.item.source),
             "seconds": clip.seconds,
             "kept": kept,
             "scores": found.scores,

@@ -149,6 +149,8 @@ class Work:
     device: str = "cpu"
     bandwidth: float | None = None
     channels: Channels = "mix"
+    track: int | None = None
+    """As `audio.read` takes it."""
     engine: Engine = "exact"
 
     def start(self, make_folders: bool) -> Callable[[Path, Path, Progress | None], FileReport]:
@@ -161,7 +163,7 @@ class Work:
         from xcodec.inference.files import FileCodec
 
         codec = load(self.model, device=self.device, engine=self.engine)
-        files = FileCodec(codec, self.bandwidth, self.channels, make_folders)
+        files = FileCodec(codec, self.bandwidth, self.channels, self.track, make_folders)
         return {"encode": files.encode, "decode": files.decode, "reconstruct": files.reconstruct}[self.operation]
 
 

@@ -31,6 +31,7 @@ from xcodec.data.hub_datasets import folder_of, is_dataset
 from xcodec.data.manifest import AudioItem, Choice, DataError, UnreadableFile, read_header, read_rows
 from xcodec.data.token_table import Origin, TableInfo, TokenItem, read_info, read_origins, shards
 from xcodec.inference.locks import Shard
+from xcodec.utils.files import printable
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,12 @@ class Table:
                     f"{folder} holds tokens of {own.model} (tokens {own.model_hash}, {own.codebooks} codebooks), not of"
                     f" {info.model} (tokens {info.model_hash}, {info.codebooks} codebooks); name another folder"
                 )
-            self.origins |= read_origins(shard)
+            origins = read_origins(shard)
+            if double := next((name for name in origins if name in self.origins), None):
+                raise DataError(
+                    f"{shard} holds rows that another file of the table has, too, such as {double}; delete it"
+                )
+            self.origins |= origins
         for name, origin in self.origins.items():
             self.by_path[origin.path].append((name, origin))
 
@@ -317,8 +323,3 @@ def content_hash(item: AudioItem) -> str:
             digest.update(block)
             left -= len(block)
     return digest.hexdigest()
-
-
-def printable(name: str | Path) -> str:
-    """A file's name as valid Unicode: bytes that are not UTF-8 are written as ``\\\\xe9``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

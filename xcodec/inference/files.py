@@ -64,6 +64,7 @@ class FileCodec:
         codec: the model.
         bandwidth: of the codes, in kbps per channel; the model's highest by default. Decoding needs none.
         channels: `mix` codes the mean of all channels, `keep` codes each channel as a clip of its own.
+        track: which audio track of a file to code, as `audio.read` takes it.
         make_folders: create the target's folder if it is missing.
 
     Raises:
@@ -71,9 +72,15 @@ class FileCodec:
     """
 
     def __init__(
-        self, codec: Codec, bandwidth: float | None = None, channels: Channels = "mix", make_folders: bool = False
+        self,
+        codec: Codec,
+        bandwidth: float | None = None,
+        channels: Channels = "mix",
+        track: int | None = None,
+        make_folders: bool = False,
     ) -> None:
-        self._codec, self._bandwidth, self._channels, self._make_folders = codec, bandwidth, channels, make_folders
+        self._codec, self._bandwidth, self._make_folders = codec, bandwidth, make_folders
+        self._channels, self._track = channels, track
         codec.config.codebooks_for(bandwidth)  # a wrong one is refused before there is any work
 
     def encode(self, source: Path, target: Path, progress: Progress | None = None) -> FileReport:
@@ -129,9 +136,9 @@ class FileCodec:
         If it is damaged deep inside, that shows only there.
         """
         rate, samples = self._codec.sample_rate, 0
-        expected = audio.stated_seconds(source) if progress is not None else None
+        expected = audio.stated_seconds(source, self._track) if progress is not None else None
         encoders: list[StreamingEncoder] = []
-        with closing(audio.stream(source, rate, mono=self._channels == "mix")) as blocks:
+        with closing(audio.stream(source, rate, mono=self._channels == "mix", track=self._track)) as blocks:
             while (block := _next(blocks)) is not None:
                 encoders = encoders or [StreamingEncoder(self._codec, self._bandwidth) for _ in block]
                 samples += block.shape[1]

@@ -116,6 +116,8 @@ _CHARACTERS = str.maketrans(
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_POWER = r"[eE][+-]?\d+(?!\w)"
+"""Of ten, after a number."""
 _FREE = r"(?<![\w.,/:])"
 """Before a number that is not a part of something else."""
 
@@ -142,6 +144,11 @@ def _cardinal(text: str) -> str:
     by_digit = len(whole) > LONGEST_NUMBER or (len(whole) > 1 and whole.startswith("0"))
     words = (_digits(whole) if by_digit else _spell(int(whole))) if whole else ""
     return f"{words} point {_digits(decimals)}".strip() if point else words
+
+
+def _scientific(match: re.Match[str]) -> str:
+    power = f"10^{match[2][1:].lstrip('+')}"  # left to the rules for powers and numbers
+    return power if match[1] == "1" else f"{match[1]} times {power}"
 
 
 def _ordinal(text: str) -> str:
@@ -370,7 +377,7 @@ def _rules(day_first: bool) -> list[tuple[re.Pattern[str], Spoken]]:
         # Addresses.
         (r"(?i)\b(?:https?://|ftp://|www\.)[^\s<>\"]*[\w/]|\b[\w.+-]*\w@[\w-]+(?:\.\w+)+", _address),
         (r"\b(?:[\w-]{2,}\.)+(?:com|org|net|edu|gov|io|ai|dev|uk|de|fr|eu|ca|au)\b(?:/[^\s<>\"]*\w)?", _address),
-        (r"(?<=\d[ap]m)[-–](?=\d)|(?<=:\d\d)[-–](?=\d\d?:)", " to "),
+        (r"(?:(?<=\d[ap]m)|(?<=\d [ap]m)|(?<=[ap]\.m\.))[-–](?=\d)|(?<=:\d\d)[-–](?=\d\d?:)", " to "),
         (r"(?<=\d):00(?= noon| midnight)", ""),
         # Times, before `p.m.` is taken for initials.
         (r"(?<=\d)\s?([AaPp])\.?\s?[Mm]\b\.?", lambda m: f" {m[1].lower()}.m"),
@@ -412,17 +419,18 @@ def _rules(day_first: bool) -> list[tuple[re.Pattern[str], Spoken]]:
         (r"(?<![\w'])'?(\d0|1\d\d0|20\d0)s\b", _decade),
         (rf"{_FREE}(\d+)(?:'| ?ft\.? )(\d\d?)\b(?:\"| in\b\.?)?", r"\1 foot \2"),
         (
-            rf"(?<![\w.])(?P<amount>{_NUMBER}) ?(?P<unit>{_UNIT})"
+            rf"(?<![\w.])(?P<amount>(?:{_NUMBER})(?:{_POWER})?) ?(?P<unit>{_UNIT})"
             rf"(?: (?P<power>squared|cubed))?(?:/(?P<per>{_UNIT}))?(?!\w)(?:\.(?= [a-z]))?",
             _measure,
         ),
         (rf"{_FREE}(?:(?P<whole>\d+) )?(?P<above>\d+)[/⁄](?P<below>\d+)(?![\w/])", _fraction),
         # Numbers.
+        (rf"(?<![\w.])({_NUMBER})({_POWER})", _scientific),
         (r"(?<=\d)(?:-|–| – )(?=\d)", " to "),
         (r"(\d[\d,]*)(?:st|nd|rd|th)\b", lambda m: _ordinal(m[1].replace(",", ""))),
         (r"(?<=day)-(?=[A-Z][a-z]+day)|(?<=\d):(?=\d)", " to "),
         (r"(?<=\d)x\b", " times"),
-        (r"(?<=\d)\^(?=\d)", " to the power of "),
+        (r"(?<=\d)\^(?=-?\d)", " to the power of "),
         (r"(?<!\w)'0(?=\d\b)", "oh "),
         (r"(?<!\w)'(?=\d\d\b)", ""),
         (r"#(?=\d)", "number "),

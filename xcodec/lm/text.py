@@ -167,11 +167,13 @@ class _Espeak:
         library = _library()
         library.espeak_SetVoiceByName(self.language.encode())
         utf8, as_ipa = 1, 0x02
-        # Inside a word, espeak-ng keeps these for its next call; they have no sound anyway.
-        rest, found = ctypes.c_char_p(text.translate({0xA1: " ", 0xBF: " "}).encode()), []
-        while rest.value:  # a clause at a time, by espeak-ng's own idea of clauses
-            phonemes = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
-            found.append(phonemes.decode("utf-8", "ignore"))
+        # Inside a word, espeak-ng keeps ¡ and ¿ for its next call; they have no sound anyway.
+        words, found = " ".join(text.translate({0xA1: " ", 0xBF: " "}).split()), []
+        for part in (words, " "):  # what it has kept all the same, it gives now
+            rest = ctypes.c_char_p(part.encode())
+            while rest.value:  # a clause at a time, by espeak-ng's own idea of clauses
+                phonemes = library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, as_ipa)
+                found.append(phonemes.decode("utf-8", "ignore"))
         # Switches of language are written as (en) … (de).
         return " ".join(re.sub(r"\([a-z-]+\)", "", " ".join(found)).replace("\u200d", "").split())
 

@@ -474,8 +474,8 @@ def is_language_model(path: str | Path) -> bool:
     return "task" in _read_yaml(Path(path))
 
 
-def _read_yaml(path: Path) -> Any:
-    """The file merged over its ``base``, and that over its own."""
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """The file merged over its ``base``, and that over its own; ``above`` are those that it is the base of."""
     import yaml
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -489,4 +489,9 @@ def _read_yaml(path: Path) -> Any:
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path} must hold keys and values")
     base = values.pop("base", None)
-    return values if base is None else OmegaConf.merge(_read_yaml(path.parent / base), values)
+    if base is None:
+        return values
+    above = (*above, path.resolve())
+    if (path.parent / str(base)).resolve() in above:
+        raise ConfigError(f"{path}: its base {base} is based on itself")
+    return OmegaConf.merge(_read_yaml(path.parent / str(base), above), values)

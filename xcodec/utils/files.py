@@ -121,3 +121,8 @@ def _check_replaceable(folder: Path, ours: frozenset[str]) -> None:
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if others:
         raise NotReplaceableError(f"{folder} holds other things ({', '.join(others[:3])}); name a new folder")
+
+
+def printable(name: str | Path) -> str:
+    """A file's name as valid Unicode: bytes that are not UTF-8 are written as ``\\\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
