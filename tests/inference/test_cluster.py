@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.inference.conftest import CLIPS, codes_of
-from xcodec.data.manifest import DataError
+from xcodec.data.manifest import Choice, DataError
+from xcodec.data.token_table import read_info, read_table, shards
+from xcodec.inference import cluster
 from xcodec.inference.corpus import tokenize
+from xcodec.inference.corpus_rows import Table, read_clips
 
 pytest.importorskip("ray")
 
@@ -32,11 +37,28 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
-    cluster = Cluster(initialize_head=True, head_node_args=node())
-    cluster.add_node(**node())
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
+    started = Cluster(initialize_head=True, head_node_args=node())
+    started.add_node(**node())
+    started.wait_for_nodes()
+    yield started
+    started.shutdown()
+
+
+@pytest.mark.parametrize("longest", [60.0, 0.0])
+def test_what_tasks_and_actors_do_gives_the_rows_of_one_process(
+    scene: Path, tmp_path: Path, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by turns, without a cluster; also where the actor is to read the clips itself."""
+    monkeypatch.setattr(cluster, "_LONGEST_SECONDS", longest)
+    expected = {item.id: item for item in read_table(scene / "whole").items}
+    info = read_info(shards(scene / "whole")[0])
+    clips, _ = read_clips(scene / "corpus", Table(tmp_path, info), Choice(), None)
+    batch = {"clip": np.array([pickle.dumps(each) for each in enumerate(clips)], object)}
+    encoded = cluster._Encoder((str(scene / "model"), "cpu", "exact", None))(cluster._read(batch, info.sample_rate))
+    rows = [pickle.loads(each) for each in encoded["result"]]
+    assert [number for number, _ in rows] == list(range(CLIPS))
+    for _, row in rows:
+        assert np.array_equal(row.codes, expected[row.id].codes)
 
 
 def test_a_cluster_that_loses_a_node_makes_the_table_of_one_process(scene: Path, nodes: Any, tmp_path: Path) -> None:
@@ -60,12 +82,10 @@ def test_a_cluster_that_loses_a_node_makes_the_table_of_one_process(scene: Path,
 
 
 @pytest.mark.parametrize(
-    ("cluster", "message"),
+    ("name", "message"),
     [("slurm", "written as ray or ray:ADDRESS"), ("ray:", "written as"), ("ray:127.0.0.1:9", "no Ray cluster at 127")],
 )
-def test_a_cluster_that_is_not_there_is_said_in_one_line(
-    scene: Path, tmp_path: Path, cluster: str, message: str
-) -> None:
+def test_a_cluster_that_is_not_there_is_said_in_one_line(scene: Path, tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        tokenize(scene / "corpus", tmp_path / "t", model=str(scene / "model"), cluster=cluster)
+        tokenize(scene / "corpus", tmp_path / "t", model=str(scene / "model"), cluster=name)
     assert not (tmp_path / "t").exists()

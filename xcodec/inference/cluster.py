@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -69,12 +70,14 @@ def _connect(cluster: str) -> Any:
     except ImportError:
         raise DataError("a cluster needs Ray; get it with: pip install 'xcodec[scale]'") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    host, _, port = address.rpartition(":")
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", include_dashboard=None)
-    except Exception as error:  # ConnectionError, RuntimeError, and others of gRPC's
-        raise DataError(
-            f"no Ray cluster at {address or 'this machine'}: {str(error).split(chr(10))[0][:200]}"
-        ) from error
+        if port.isdigit() and "/" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+    except Exception as error:  # OSError, RuntimeError, and others of gRPC's
+        reason = " ".join(str(error).split())
+        raise DataError(f"no Ray cluster at {address or 'this machine'}: {reason:.200}") from error
     return ray
 
 
