@@ -57,7 +57,7 @@ def reconstruct(
 
     Example: xcodec reconstruct speech.flac reconstructed.wav --bandwidth 4
     """
-    how = {"model": model, "device": device, "engine": engine}
+    how: dict[str, Any] = {"model": model, "device": device, "engine": engine}
     how |= {"bandwidth": bandwidth, "channels": channels, "track": track}
     _process("reconstruct", how, sources, target, f".{file_format}", jobs, skip_existing, as_json, quiet)
 
@@ -93,7 +93,7 @@ def encode(
         return
     if look_ahead is not None:
         raise ValueError("--look-ahead is for pipes (encode - -); a file is encoded with all its future audio")
-    how = {"model": model, "device": device, "engine": engine}
+    how: dict[str, Any] = {"model": model, "device": device, "engine": engine}
     how |= {"bandwidth": bandwidth, "channels": channels, "track": track}
     _process("encode", how, sources, target, ".xc", jobs, skip_existing, as_json, quiet)
 
