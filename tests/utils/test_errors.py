@@ -40,3 +40,8 @@ def test_a_command_without_its_extra_says_how_to_get_it(missing: str, arguments:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {missing} is not installed; get it with: pip install 'xcodec[")
+
+
+def test_a_killed_reader_of_a_training_says_how_to_go_on() -> None:
+    error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    assert one_line(error).startswith("DataLoader worker (pid 7) is killed by signal: Killed. It read the data;")

@@ -22,6 +22,8 @@ def one_line(error: BaseException) -> str:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     elif isinstance(error, ValueError | OSError):
         text = str(error)
+    elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):  # wherever PyTorch noticed it
+        text = f"{error} It read the data; is there enough memory? --resume goes on from the last checkpoint"
     elif isinstance(error, ModuleNotFoundError) and (extras := _extras_with(error.name or "")):
         commands = " or ".join(f"pip install 'xcodec[{extra}]'" for extra in extras)
         text = f"{error.name} is not installed; get it with: {commands}"
