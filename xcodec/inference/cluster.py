@@ -7,6 +7,7 @@ a node that dies is replaced by Ray, and its batch done again.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import socket
@@ -74,7 +75,7 @@ def _connect(cluster: str) -> Any:
     try:
         if port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # OSError, RuntimeError, and others of gRPC's
         reason = " ".join(str(error).split())
         raise DataError(f"no Ray cluster at {address or 'this machine'}: {reason:.200}") from error
