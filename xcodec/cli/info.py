@@ -15,7 +15,6 @@ from xcodec.audio import info as audio_info
 from xcodec.cli.coding import Track
 from xcodec.inference.batch import TOKEN_SUFFIX
 from xcodec.tokens import stream, xc_file
-from xcodec.utils.checkpoint_io import CARD
 from xcodec.utils.errors import one_line, say_error
 
 MODEL_SUFFIXES = {".pth", ".safetensors", ".json", ".yaml", ".yml"}
@@ -132,6 +131,8 @@ def _describe_model(name: str) -> dict[str, object]:
 def _terms(folder: Path) -> dict[str, object]:
     """What the model card beside the weights says of their licence, and of those of what they were trained on."""
     from huggingface_hub import ModelCard
+
+    from xcodec.utils.checkpoint_io import CARD
 
     card = folder / CARD
     if not card.is_file():
