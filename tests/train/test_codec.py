@@ -334,20 +334,31 @@ def test_discriminators_may_join_a_run_that_had_none(tiny: Tiny, capsys: pytest.
     assert "adversarial" in log(tiny())[-1]
 
 
-def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tiny: Tiny) -> None:
-    config = tiny("steps=50")
+@pytest.mark.parametrize(
+    ("number", "ignored", "last"),
+    [(signal.SIGTERM, False, 4), (signal.SIGHUP, False, 4), (signal.SIGINT, False, 4), (signal.SIGHUP, True, 6)],
+    ids=["SIGTERM", "SIGHUP", "SIGINT", "SIGHUP under nohup"],
+)
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
+    tiny: Tiny, number: signal.Signals, ignored: bool, last: int
+) -> None:
+    config = tiny("steps=6")
+    before = signal.signal(number, signal.SIG_IGN) if ignored else signal.getsignal(number)
     trainer = CodecTrainer(config)
     draw = trainer.draw_codebooks
 
     def interrupted() -> list[torch.Tensor]:
         if trainer.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return draw()
 
     trainer.draw_codebooks = interrupted
-    trainer.train()
-    assert [path.name for path in (config.folder / "checkpoints").iterdir()] == ["step-00000004"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    try:
+        trainer.train()
+        assert sorted(path.name for path in (config.folder / "checkpoints").iterdir())[-1] == f"step-{last:08d}"
+        assert signal.getsignal(number) == (signal.SIG_IGN if ignored else before)
+    finally:
+        signal.signal(number, before)
 
 
 def test_weights_may_come_from_another_run(tiny: Tiny) -> None:

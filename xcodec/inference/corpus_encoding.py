@@ -71,14 +71,17 @@ class ClipEncoder:
         if isinstance(found, Skipped):
             return found
         clip, origin = found
-        codes = torch.cat([*made, encoder.finish()], dim=2)[0]
-        return clip.row(codes.cpu().numpy().astype(np.uint16), origin)
+        return clip.row(_joined([*made, encoder.finish()]), origin)
 
     def encode(self, samples: NDArray[np.float32]) -> NDArray[np.uint16]:
         """Codes [K, F] of a clip [T] that is read already."""
         encoder = StreamingEncoder(self._codec, self._bandwidth)
-        codes = torch.cat([encoder.encode(samples), encoder.finish()], dim=2)[0]
-        return codes.cpu().numpy().astype(np.uint16)
+        return _joined([encoder.encode(samples), encoder.finish()])
+
+
+def _joined(pieces: list[torch.Tensor]) -> NDArray[np.uint16]:
+    """Codes [1, K, f] one after another: [K, F]."""
+    return torch.cat(pieces, dim=2)[0].cpu().numpy().astype(np.uint16)
 
 
 def _resampled(item: AudioItem, sample_rate: int) -> int:

@@ -94,7 +94,7 @@ def token_names(model: AutoregressiveLM) -> list[str]:
 
 
 def _tokenizer(model: AutoregressiveLM) -> Any:
-    """A fast tokenizer: a special token, a code or a symbol of text is one token each."""
+    """A fast tokenizer: a special token, a code or a symbol of text is one token, anything else ``NOTHING``."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

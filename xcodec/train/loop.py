@@ -28,6 +28,7 @@ from xcodec.train.logging import Reporter, Statistics, Validation
 from xcodec.utils.checkpoint_io import CheckpointError
 from xcodec.utils.config import ConfigError
 from xcodec.utils.files import atomic_folder
+from xcodec.utils.signals import ENDING
 
 # A moving average of weights: smoother than the weights themselves, and often better to use.
 
@@ -183,7 +184,7 @@ def _flush(path: Path) -> None:
 
 Batch = TypeVar("Batch")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, *ENDING)
 
 
 class DivergedError(ValueError):
@@ -214,13 +215,15 @@ def find_checkpoint(checkpoints: Checkpoints, resume: bool, log: Callable[[str],
 def stop_signals(ranks: int) -> Iterator[list[int]]:
     """The list fills when the process is asked to end: the step is then finished and saved.
 
-    Only for a single rank. Several do not receive a signal at the same step, and would wait for each other.
+    What it ignores already, as SIGHUP under nohup, it goes on ignoring. Only for a single rank: several do not receive
+    a signal at the same step, and would wait for each other.
     """
     received: list[int] = []
     if ranks > 1:
         yield received
         return
-    before = {each: signal.signal(each, lambda number, _: received.append(number)) for each in STOP_SIGNALS}
+    heeded = [each for each in STOP_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda number, _: received.append(number)) for each in heeded}
     try:
         yield received
     finally:
