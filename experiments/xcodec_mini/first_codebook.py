@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ CODEBOOK_SIZE = 1024
 CROP = 200
 """Frames of a training crop: 4 s."""
 BATCH = 8
+CHANGES_WEIGHT = 2.0
+"""Of the teacher's movements under changes that leave phones alone, among its movements within phones."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -50,6 +52,10 @@ class Candidate:
     projection: str = "pca"
     """`pca`: the principal directions of the teacher's features; `lda`: those that separate phones."""
     dims: int = 48
+    context: int = 1
+    """Frames side by side whose features are projected."""
+    level_blind: bool = False
+    """The first codebook does not see how loud a frame is: all its entries are equally loud."""
     learns: bool = False
     """A residual encoder learns on with the decoder, straight through the codebooks, which follow by moving average."""
     lookahead: int = 3
@@ -58,16 +64,19 @@ class Candidate:
     """Condition the decoder on the mean of the clip's log-mel spectrogram, unquantised: an upper bound."""
 
 
+LDA = {"projection": "lda", "dims": 38}
 CANDIDATES = {
     "no-teacher": Candidate(share=0),
-    "share-0.35": Candidate(),
-    "share-0.6": Candidate(share=0.6),
-    "lda": Candidate(projection="lda", dims=38),
-    "lda-0.6": Candidate(projection="lda", dims=38, share=0.6),
-    "learns": Candidate(learns=True),
-    "lda-learns": Candidate(projection="lda", dims=38, learns=True),
-    "speaker": Candidate(speaker=True),
-    "lookahead": Candidate(lookahead=1),
+    "pca": Candidate(),
+    "pca-learns": Candidate(learns=True),
+    "pca-speaker": Candidate(speaker=True),
+    "pca-lookahead": Candidate(lookahead=1),
+    "lda": Candidate(**LDA),
+    "lda-3": Candidate(**LDA, context=3),
+    "lda-3-0.5": Candidate(**LDA, context=3, share=0.5),
+    "lda-3-0.5-blind": Candidate(**LDA, context=3, share=0.5, level_blind=True),
+    "lda-3-0.7-blind": Candidate(**LDA, context=3, share=0.7, level_blind=True),
+    "no-teacher-blind": Candidate(share=0, level_blind=True),
 }
 
 
@@ -87,6 +96,8 @@ class Frames:
     phones: Tensor
     """int64 [N]: index of the phone; -1 where none is known."""
     clips: list[slice]
+    changes: Tensor
+    """[M, 384]: how the teacher's features move when only level, noise or the grid of frames do."""
 
 
 class FeatureExtractor:
@@ -143,18 +154,21 @@ def prepare(
     chosen = []
     for english in (True, False):
         group = [row for row in speech if row["source"].startswith("synthetic") == english]
+        group = [group[index] for index in rng.permutation(len(group))]
         seconds = 0.0
-        for index in rng.permutation(len(group)):
+        for row in sorted(group, key=lambda row: row["source"] != "synthetic-kokoro"):  # the most natural ones first
             if seconds < hours / 2 * 3600:
-                chosen.append(group[index])
-                seconds += group[index]["seconds"]
+                chosen.append(row)
+                seconds += row["seconds"]
         print(f"{'synthetic English' if english else 'human speech'}: {seconds / 3600:.2f} h", flush=True)
     extract, label = FeatureExtractor(teacher), PhoneLabels()
     parts: list[list[Tensor]] = [[], [], [], []]
-    aligned = 0.0
-    for row in chosen:
+    aligned, changes = 0.0, []
+    for number, row in enumerate(chosen):
         samples = audio.read(corpus / row["path"], RATE)[0][0]
         features = extract(samples)
+        if number % 8 == 0:
+            changes += [(extract(change(samples))[2] - features[2]).half() for change in CHANGES.values()]
         phones = torch.full((len(features[0]),), -1)
         if row["source"].startswith("synthetic") and aligned < phone_hours * 3600:
             aligned += row["seconds"]
@@ -163,9 +177,8 @@ def prepare(
             part.append(values if values.dtype == torch.int64 else values.half())
     out.mkdir(parents=True, exist_ok=True)
     lengths = [len(phones) for phones in parts[3]]
-    torch.save(
-        {"parts": [torch.cat(part) for part in parts], "lengths": lengths, "names": label.names}, out / "frames.pt"
-    )
+    frames = {"parts": [torch.cat(part) for part in parts], "lengths": lengths, "changes": torch.cat(changes)}
+    torch.save(frames, out / "frames.pt")
     print(f"{sum(lengths) / 50 / 3600:.2f} h, {int((torch.cat(parts[3]) >= 0).sum())} frames with phones")
 
 
@@ -199,7 +212,7 @@ def load_frames(folder: Path) -> Frames:
     ends = np.cumsum(saved["lengths"])
     clips = [slice(int(end - length), int(end)) for end, length in zip(ends, saved["lengths"], strict=True)]
     bands, log_mel, teacher, phones = saved["parts"]
-    return Frames(bands, log_mel, teacher, phones, clips)
+    return Frames(bands, log_mel, teacher, phones, clips, saved["changes"])
 
 
 @app.command()
@@ -207,13 +220,14 @@ def directions(
     folder: Annotated[Path, typer.Argument(help="What `prepare` wrote.")],
     out: Annotated[Path, typer.Argument(help="A safetensors file, for `semantic_directions` of a training config.")],
     dims: Annotated[int, typer.Option()] = 38,
+    context: Annotated[int, typer.Option(help="Frames side by side.")] = 3,
 ) -> None:
-    """Write the directions of the teacher's features that tell phones apart."""
+    """Write the directions of the teacher's features that tell phones apart, [context, D, dims]."""
     from safetensors.torch import save_file
 
     frames = load_frames(folder)
-    _, found = _lda(frames.teacher.float(), frames.phones, dims)
-    save_file({"directions": found.contiguous()}, out)
+    _, found = _lda(frames, context, dims)
+    save_file({"directions": found.reshape(context, -1, dims).contiguous()}, out)
 
 
 # --- what is quantised --------------------------------------------------------------------------------------
@@ -229,9 +243,10 @@ class Vectors:
         self.band_scale = (1 - self.share) ** 0.5 / (bands - self.band_mean).square().sum(1).mean().sqrt()
         self.acoustic_width = bands.shape[1]
         if self.share:
+            self.context = candidate.context
             fit = _lda if candidate.projection == "lda" else _pca
-            self.teacher_mean, self.directions = fit(teacher, frames.phones, candidate.dims)
-            projected = (teacher - self.teacher_mean) @ self.directions
+            self.teacher_mean, self.directions = fit(frames, candidate.context, candidate.dims)
+            projected = (side_by_side(teacher, self.context) - self.teacher_mean) @ self.directions
             self.teacher_scale = self.share**0.5 / projected.square().sum(1).mean().sqrt()
 
     def __call__(self, bands: Tensor, teacher: Tensor) -> Tensor:
@@ -239,29 +254,50 @@ class Vectors:
         acoustic = (bands.float() - self.band_mean) * self.band_scale
         if not self.share:
             return acoustic
-        semantic = (teacher.float() - self.teacher_mean) @ self.directions * self.teacher_scale
+        teacher = side_by_side(teacher.float(), self.context)
+        semantic = (teacher - self.teacher_mean) @ self.directions * self.teacher_scale
         return torch.cat([acoustic, semantic], 1)
 
+    def without_level(self, vectors: Tensor) -> Tensor:
+        """[N, D] without their part in the direction of the mean spectrum, which is what a gain changes most."""
+        direction = self.band_mean / self.band_mean.norm()
+        acoustic = vectors[:, : self.acoustic_width]
+        without = acoustic - (acoustic @ direction)[:, None] * direction
+        return torch.cat([without, vectors[:, self.acoustic_width :]], 1)
 
-def _pca(points: Tensor, _: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    mean = points.mean(0)
-    covariance = (points - mean).T.double() @ (points - mean).double()
+
+def side_by_side(features: Tensor, count: int) -> Tensor:
+    """[N, D] -> [N, count × D]: each frame between its neighbours; the first and last stand in for missing ones."""
+    at = torch.arange(len(features))[:, None] + torch.arange(count) - count // 2
+    return features[at.clamp(0, len(features) - 1)].flatten(1)
+
+
+def _moments(points: Tensor, context: int) -> Tensor:
+    """Mean outer product of [N, D], side by side; in pieces, as they take much memory."""
+    total = sum(x.T @ x for x in (side_by_side(chunk.double(), context) for chunk in points.split(20_000)))
+    return cast(Tensor, total) / len(points)
+
+
+def _pca(frames: Frames, context: int, dims: int) -> tuple[Tensor, Tensor]:
+    mean = frames.teacher.float().mean(0).repeat(context)
+    covariance = _moments(frames.teacher, context) - torch.outer(mean, mean).double()
     return mean, torch.linalg.eigh(covariance)[1].flip(1)[:, :dims].float()
 
 
-def _lda(points: Tensor, phones: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Directions in which phones differ, scaled so that within phones the variance is one."""
-    known = phones >= 0
-    x, labels = points[known].double(), phones[known]
+def _lda(frames: Frames, context: int, dims: int) -> tuple[Tensor, Tensor]:
+    """Directions in which phones differ, and changes of level, noise and the grid of frames do not; the variance within
+    phones is one."""
+    known = frames.phones >= 0
+    x, labels = side_by_side(frames.teacher, context)[known].double(), frames.phones[known]
     count = torch.bincount(labels).double()
     means = torch.zeros(len(count), x.shape[1], dtype=torch.double).index_add_(0, labels, x) / count[:, None]
-    within = (x - means[labels]).T @ (x - means[labels]) / len(x)
+    within = (x - means[labels]).T @ (x - means[labels]) / len(x) + CHANGES_WEIGHT * _moments(frames.changes, context)
     within += 1e-3 * within.diagonal().mean() * torch.eye(len(within), dtype=torch.double)
     between = (means - x.mean(0)).T @ ((means - x.mean(0)) * count[:, None]) / len(x)
     values, vectors = torch.linalg.eigh(within)
     whiten = vectors / values.sqrt()
     directions = whiten @ torch.linalg.eigh(whiten.T @ between @ whiten)[1].flip(1)[:, :dims]
-    return points.mean(0), directions.float()
+    return frames.teacher.float().mean(0).repeat(context), directions.float()
 
 
 def kmeans(points: Tensor, iterations: int = 12) -> Tensor:
@@ -426,7 +462,7 @@ def train(candidate: Candidate, frames: Frames, minutes: float) -> tuple[Model, 
     torch.manual_seed(0)
     make = Vectors(candidate, frames)
     vectors = make(frames.bands, frames.teacher)
-    first = kmeans(vectors)
+    first = kmeans(make.without_level(vectors) if candidate.level_blind else vectors)
     residual = vectors - first[nearest(vectors, first)]
     residual[:, make.acoustic_width :] = 0
     model = Model(candidate, [first, kmeans(residual)], make.acoustic_width)
