@@ -54,8 +54,8 @@ class Candidate:
     dims: int = 48
     context: int = 1
     """Frames side by side whose features are projected."""
-    level_blind: bool = False
-    """The first codebook does not see how loud a frame is: all its entries are equally loud."""
+    gain_invariant: bool = False
+    """All entries of the first codebook are equally loud: what differs is the shape of the spectrum."""
     learns: bool = False
     """A residual encoder learns on with the decoder, straight through the codebooks, which follow by moving average."""
     lookahead: int = 3
@@ -74,9 +74,9 @@ CANDIDATES = {
     "lda": Candidate(**LDA),
     "lda-3": Candidate(**LDA, context=3),
     "lda-3-0.5": Candidate(**LDA, context=3, share=0.5),
-    "lda-3-0.5-blind": Candidate(**LDA, context=3, share=0.5, level_blind=True),
-    "lda-3-0.7-blind": Candidate(**LDA, context=3, share=0.7, level_blind=True),
-    "no-teacher-blind": Candidate(share=0, level_blind=True),
+    "lda-3-0.5-gain": Candidate(**LDA, context=3, share=0.5, gain_invariant=True),
+    "lda-3-0.7-gain": Candidate(**LDA, context=3, share=0.7, gain_invariant=True),
+    "no-teacher-gain": Candidate(share=0, gain_invariant=True),
 }
 
 
@@ -258,7 +258,7 @@ class Vectors:
         semantic = (teacher - self.teacher_mean) @ self.directions * self.teacher_scale
         return torch.cat([acoustic, semantic], 1)
 
-    def without_level(self, vectors: Tensor) -> Tensor:
+    def without_gain(self, vectors: Tensor) -> Tensor:
         """[N, D] without their part in the direction of the mean spectrum, which is what a gain changes most."""
         direction = self.band_mean / self.band_mean.norm()
         acoustic = vectors[:, : self.acoustic_width]
@@ -462,7 +462,7 @@ def train(candidate: Candidate, frames: Frames, minutes: float) -> tuple[Model, 
     torch.manual_seed(0)
     make = Vectors(candidate, frames)
     vectors = make(frames.bands, frames.teacher)
-    first = kmeans(make.without_level(vectors) if candidate.level_blind else vectors)
+    first = kmeans(make.without_gain(vectors) if candidate.gain_invariant else vectors)
     residual = vectors - first[nearest(vectors, first)]
     residual[:, make.acoustic_width :] = 0
     model = Model(candidate, [first, kmeans(residual)], make.acoustic_width)

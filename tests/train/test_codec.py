@@ -201,7 +201,7 @@ def test_the_semantic_branch_starts_with_its_share(tiny: Tiny, tmp_path: Path) -
 def test_the_semantic_branch_starts_in_given_directions(tiny: Tiny, tmp_path: Path) -> None:
     model, path = narrow_semantics(tmp_path / "teacher"), tmp_path / "directions.safetensors"
     wanted = torch.randn(16, 3)  # of the branch's 4 channels
-    save_file({"directions": wanted}, path)
+    save_file({"directions": wanted[None]}, path)
     trainer = CodecTrainer(tiny("semantic_share=0.25", f"semantic_directions={path}", model=model))
     trainer.start(resume=False)
     latents = trainer.network.latents(trainer.first_clips())
@@ -214,11 +214,45 @@ def test_the_semantic_branch_starts_in_given_directions(tiny: Tiny, tmp_path: Pa
     rebuilt = trainer.network.reconstruct_semantics(latents.values).transpose(1, 2).flatten(0, 1)
     best = semantic[:, :3] @ torch.linalg.lstsq(semantic[:, :3], features).solution
     torch.testing.assert_close(rebuilt, best, rtol=1e-2, atol=1e-3)
-    for broken in ({"directions": torch.randn(15, 3)}, {"other": wanted}):
+    for broken in ({"directions": torch.randn(1, 15, 3)}, {"directions": wanted}, {"other": wanted}):
         save_file(broken, path)
         trainer = CodecTrainer(tiny("semantic_share=0.25", f"semantic_directions={path}", model=model, name="broken"))
         with pytest.raises(ConfigError, match="semantic_directions"):
             trainer.start(resume=False)
+
+
+def test_the_semantic_branch_starts_in_directions_of_three_frames(tiny: Tiny, tmp_path: Path) -> None:
+    model, path = narrow_semantics(tmp_path / "teacher"), tmp_path / "directions.safetensors"
+    wanted = torch.randn(3, 16, 4)
+    save_file({"directions": wanted}, path)
+    trainer = CodecTrainer(tiny("semantic_share=0.25", f"semantic_directions={path}", model=model))
+    trainer.start(resume=False)
+    latents = trainer.network.latents(trainer.first_clips())
+    assert latents.teacher is not None
+    semantic = latents.values[:, 8:, 1:-1].detach()
+    features = torch.stack([latents.teacher[:, :, i : i + semantic.shape[2]] for i in range(3)])  # (3, B, D, F)
+    expected = torch.einsum("nbdf, ndw -> bwf", features, wanted)
+    scale = semantic.norm() / expected.norm()
+    torch.testing.assert_close(semantic, scale * expected, rtol=1e-3, atol=1e-4 * float(semantic.abs().max()))
+
+
+def test_entries_of_a_gain_invariant_codebook_are_equally_loud(tiny: Tiny) -> None:
+    """From the k-means on, while they follow the data, and in a run that is resumed; the second's are not."""
+    changes = ("gain_invariant=true", "quantize_from=2", "checkpoint_every=2", "name=gain")
+    run(tiny("steps=4", *changes))
+    run(tiny("steps=6", *changes), resume=True)
+    weights = final_weights(tiny("steps=6", *changes))
+
+    def spread(level: int) -> float:
+        vectors, usage = (weights[f"quantizer.levels.{level}.codebook.{name}"] for name in ("vectors", "usage"))
+        along = vectors @ torch.nn.functional.normalize(usage @ vectors, dim=0)
+        return float(along.std() / vectors.std())
+
+    assert spread(0) < 1e-4
+    assert spread(1) > 0.1
+    dac = {**TINY["model"], "acoustic": {"kind": "dac", "width": 8, "encoder_width": 2, "decoder_width": 32}}
+    with pytest.raises(ConfigError, match="gain_invariant needs a spectral encoder"):
+        tiny("gain_invariant=true", model=dac)
 
 
 def test_later_levels_leave_the_semantic_channels_alone(tiny: Tiny, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from xcodec.train.init import (
     freeze_all_but_decoder,
     init_codebooks,
     init_semantic_branch,
+    keep_gain_invariant,
     limit_semantic_levels,
     load_teacher,
     read_directions,
@@ -169,6 +170,8 @@ class CodecTrainer(Trainer[CropBatch]):
             self.cache = cache_of_features(self.network, Path(config.crop_cache))
         if config.semantic_levels is not None:
             limit_semantic_levels(self.network, config.semantic_levels)
+        if config.gain_invariant:
+            keep_gain_invariant(self.network)
 
     def initialise(self) -> None:
         """From ``init_from``, or else the teacher from its source, and the semantic branch from the teacher."""
@@ -263,7 +266,7 @@ class CodecTrainer(Trainer[CropBatch]):
             steps=config.kmeans_batches,
         )
         batches = (batch.audio.to(accelerator.device) for batch in loader)
-        init_codebooks(self.network, batches, self.config.semantic_levels, self.known)
+        init_codebooks(self.network, batches, config.semantic_levels, config.gain_invariant, self.known)
 
     def known(self, clips: Tensor) -> dict[str, Tensor]:
         """What the codec's pass over clips [B, 1, T] need not compute, as its arguments: nothing without a cache."""

@@ -278,11 +278,15 @@ class TrainConfig(RunConfig):
     """Of the variance of what is quantised, how much the semantic branch has when training starts. It then starts as
     the principal directions of the teacher's features. ``null`` initialises both at random, as the release does."""
     semantic_directions: str | None = None
-    """A safetensors file with the `directions` [teacher's width, width] in which the semantic branch starts instead,
-    such as those that tell phones apart (experiments/xcodec_mini/first_codebook.py)."""
+    """A safetensors file with the `directions` [frames, teacher's width, width] in which the semantic branch starts
+    instead: of each frame alone (1) or between its neighbours (3). Such as those that tell phones apart
+    (experiments/xcodec_mini/first_codebook.py)."""
     semantic_levels: int | None = None
     """Levels of the quantiser that code the semantic channels; the later ones spend all their entries on acoustics.
     ``null``: all of them code both, as the paper's do."""
+    gain_invariant: bool = False
+    """Let the entries of the first codebook differ in the shape of the spectrum and not in how loud it is, so that its
+    codes change less with the level of a recording; the second codes what that leaves. For spectral encoders."""
     tokens_stay: bool = False
     """Train only what lies after the quantiser, of the codec that ``init_from`` names: its tokens stay what they are,
     and language models trained on them stay usable."""
@@ -313,6 +317,10 @@ class TrainConfig(RunConfig):
         _require(
             self.semantic_levels is None or codec.semantic is not None,
             "semantic_levels needs a semantic branch",
+        )
+        _require(
+            not self.gain_invariant or isinstance(codec.acoustic, SpectralConfig),
+            "gain_invariant needs a spectral encoder (acoustic.kind: spectral)",
         )
         _require(
             not self.tokens_stay or self.init_from is not None,

@@ -73,7 +73,7 @@ def init_semantic_branch(codec: XCodec, clips: Tensor, directions: Tensor | None
     Args:
         codec: One with a teacher, whose semantic branch has not been trained.
         clips: [B, 1, T], for the directions.
-        directions: [teacher's width, at most the branch's].
+        directions: [1 or 3 frames, teacher's width, at most the branch's].
 
     Raises:
         ConfigError: directions of another teacher, or more than the branch has channels.
@@ -81,17 +81,17 @@ def init_semantic_branch(codec: XCodec, clips: Tensor, directions: Tensor | None
     assert codec.teacher is not None
     encoder, decoder = codec.semantic_encoder, codec.semantic_decoder
     features = codec.teacher(clips, clips.shape[2] // codec.hop_length).transpose(1, 2).flatten(0, 1)  # (B·F, D)
-    # Not centred: the branch has no place for a mean, which so becomes a direction of its own.
-    moments = features.double().T @ features.double()
     if directions is None:
-        directions = torch.linalg.eigh(moments)[1].flip(1)[:, : encoder.first.out_channels]  # the largest first
-    if directions.shape[0] != len(moments) or directions.shape[1] > encoder.first.out_channels:
+        # Not centred: the branch has no place for a mean, which so becomes a direction of its own.
+        moments = features.double().T @ features.double()
+        # The largest first.
+        directions = torch.linalg.eigh(moments)[1].flip(1)[None, :, : encoder.first.out_channels].float()
+    frames, channels, width = directions.shape if directions.dim() == 3 else (0, 0, 0)
+    if frames not in (1, 3) or channels != features.shape[1] or width > encoder.first.out_channels:
         raise ConfigError(
-            f"semantic_directions are {list(directions.shape)}, but the teacher has {len(moments)} channels and the"
-            f" semantic branch {encoder.first.out_channels}"
+            f"semantic_directions are {list(directions.shape)}, but must be [1 or 3, {features.shape[1]}, at most"
+            f" {encoder.first.out_channels}]: the teacher's channels, and those of the semantic branch"
         )
-    kept = directions.double()
-    back = moments @ kept @ torch.linalg.inv(kept.T @ moments @ kept)  # by least squares
     for branch in (encoder, decoder):
         for layer in branch.modules():
             if isinstance(layer, SemanticUnit):
@@ -99,8 +99,12 @@ def init_semantic_branch(codec: XCodec, clips: Tensor, directions: Tensor | None
         for layer in (branch.first, *(each for block in branch.blocks for each in block.children())):
             if isinstance(layer, nn.Conv1d):
                 _pass_through(layer, torch.eye(layer.out_channels, layer.in_channels))
-    _pass_through(encoder.first, kept.T.float())
-    _pass_through(decoder.last, back.float())
+    encoder.first.weight.zero_()
+    first_tap = 1 if frames == 1 else 0
+    encoder.first.weight[:width, :, first_tap : first_tap + frames] = directions.permute(2, 1, 0)
+    semantic = encoder.first(features.T)[:width].T.double()
+    back = torch.linalg.lstsq(semantic, features.double()).solution
+    _pass_through(decoder.last, back.T.float())
 
 
 def _pass_through(layer: nn.Conv1d, matrix: Tensor) -> None:
@@ -151,6 +155,30 @@ def limit_semantic_levels(codec: XCodec, levels: int) -> None:
         level.register_forward_hook(clear)
 
 
+def keep_gain_invariant(codec: XCodec) -> None:
+    """Let all entries of the first codebook have the same part in the direction of the mean spectrum, for good.
+
+    At the same distance from every entry, this part of what is quantised does not influence the search, and it is what
+    a gain changes most; the second codebook codes it.
+    """
+    level = cast(QuantizerLevel, codec.quantizer.levels[0])
+    channels = codec.config.acoustic.width
+
+    @torch.no_grad()
+    def level_out(*_: Any) -> None:
+        codebook = level.codebook
+        acoustic = codebook.vectors[:, :channels]
+        acoustic.copy_(without_gain(acoustic, (codebook.usage @ acoustic) / codebook.usage.sum()))
+
+    level.register_forward_hook(level_out)
+
+
+def without_gain(points: Tensor, mean: Tensor) -> Tensor:
+    """Points [M, D] with their part in the direction of their mean [D] replaced by the mean's."""
+    direction = mean / mean.norm()
+    return points + ((mean - points) @ direction)[:, None] * direction
+
+
 def _semantic_width(codec: XCodec) -> int:
     """How many of the quantiser's channels, the last ones, are semantic."""
     return codec.prior.in_features - codec.config.acoustic.width
@@ -178,6 +206,7 @@ def init_codebooks(
     codec: XCodec,
     batches: Iterable[Tensor],
     semantic_levels: int | None = None,
+    gain_invariant: bool = False,
     known: Callable[[Tensor], dict[str, Tensor]] = lambda clips: {},
 ) -> None:
     """Initialise the codebooks by k-means, level by level, each on the residual of those before.
@@ -188,6 +217,7 @@ def init_codebooks(
         codec: Its encoder as trained so far.
         batches: clips [B, 1, T]; under several processes, as many of the same size on each rank.
         semantic_levels: how many of the first levels code semantic channels; all by default.
+        gain_invariant: whether those of the first do not differ in how loud they are.
         known: what of clips need not be computed, as arguments of :meth:`XCodec.latents`.
     """
     training = codec.training
@@ -199,6 +229,9 @@ def init_codebooks(
         points = residual
         if semantic_levels is not None and number >= semantic_levels:
             points = nn.functional.pad(points[:, : -_semantic_width(codec)], (0, _semantic_width(codec)))
+        if gain_invariant and number == 0:
+            acoustic = points[:, : codec.config.acoustic.width]
+            points = torch.cat([without_gain(acoustic, acoustic.mean(0)), points[:, acoustic.shape[1] :]], dim=1)
         codebook = level.codebook
         codebook.initialise(points)
         # The averages are per step, but k-means counted all batches.
