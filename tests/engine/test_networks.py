@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from xcodec.codec.config import TeacherConfig
+from xcodec.codec.convnext import ConvNeXtBlock
 from xcodec.codec.dac import DacDecoder, DacEncoder
 from xcodec.codec.semantic import Teacher
 from xcodec.engine import ops
+from xcodec.engine.convnext import KernelConvNeXtBlock
 from xcodec.engine.dac import KernelDac
 from xcodec.engine.exact import without_weight_norms
 from xcodec.engine.semantic import (
@@ -50,6 +52,17 @@ def test_dac(kind: type[DacEncoder | DacDecoder], frames: int, winograd: bool) -
     ours = KernelDac(network, winograd)
     assert ours.context_frames == network.context_frames
     assert snr(network(x), ours(x)) > (95 if winograd else 110)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_convnext_blocks(lookahead: int) -> None:
+    """As much of what is to come is seen, and the result is good to int16's 60 dB."""
+    block = ConvNeXtBlock(48, 3, lookahead)
+    nn.init.normal_(block.scale)
+    x = torch.randn(2, 30, 48)
+    assert snr(block(x), KernelConvNeXtBlock(block)(x)) > 60
+    assert not KernelConvNeXtBlock.supported(ConvNeXtBlock(40, 3))
 
 
 def test_which_networks_are_supported() -> None:

@@ -19,6 +19,7 @@ from xcodec.engine.ops import (
     BEHIND,
     Int16Weight,
     SnakeParameters,
+    depthwise_norm,
     gelu_,
     instance_norm_,
     int16_matmul,
@@ -108,6 +109,18 @@ def test_norms_over_time(rows: int) -> None:
     assert snr(expected, x) > 80
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 100])
+def test_depthwise_convolutions_and_norms(rows: int) -> None:
+    conv, norm = nn.Conv1d(48, 48, 7, groups=48), nn.LayerNorm(48)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(rows + 6, 48) + 5
+    expected = norm.double()(conv.double()(x.T[None].double())[0].T)
+    filters, bias = conv.weight[:, 0].T.contiguous().float(), conv.bias.float()  # type: ignore[union-attr]
+    assert snr(expected, depthwise_norm(x, filters, bias, norm.float())) > 90
+
+
 def test_gelus() -> None:
     x = torch.cat([torch.linspace(-9, 9, 4000), torch.tensor([-300.0, 300.0, 0.0, -0.0] * 4)])
     torch.testing.assert_close(gelu_(x.clone()), nn.functional.gelu(x), rtol=1e-5, atol=1e-6)
@@ -127,7 +140,7 @@ def test_narrow_vectors_make_the_same_bits(tmp_path: Path, monkeypatch: pytest.M
         values = SnakeParameters.of(snake)
         matmul(a, 50, 608, packed(weight), bias, sums, snaked, values)
         winograd_conv(padded, 50, 3, winograd_weight(filter_), bias, filtered, values)
-        return [sums, snaked, filtered]
+        return [sums, snaked, filtered, depthwise_norm(padded, filter_[0].T.contiguous(), bias, nn.LayerNorm(48))]
 
     wide = results()
     monkeypatch.setenv("CC", str(compiler))

@@ -28,6 +28,7 @@ SIGNATURES: dict[str, Sequence[type]] = {
     "winograd_conv": [*[_LONG] * 4, *[_POINTER] * 9, *[_LONG] * 2],
     "nearest": [*[_LONG] * 3, *[_POINTER] * 5, *[_LONG] * 2],
     "instance_norm": [*[_LONG] * 2, *[_POINTER] * 3, _FLOAT, _LONG],
+    "depthwise_norm": [*[_LONG] * 3, *[_POINTER] * 5, _FLOAT, _POINTER, _LONG],
     "gelu": [_LONG, _POINTER, _LONG],
 }
 

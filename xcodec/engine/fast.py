@@ -21,6 +21,7 @@ from xcodec.codec.inputs import full_precision
 from xcodec.codec.model import XCodec
 from xcodec.codec.semantic import Teacher
 from xcodec.engine import ops
+from xcodec.engine.convnext import replace_blocks
 from xcodec.engine.dac import KernelDac
 from xcodec.engine.exact import sharing_weights
 from xcodec.engine.semantic import KernelCodebook, KernelSemanticEncoder, replace_layers
@@ -55,9 +56,10 @@ def fast(model: XCodec, able: Abilities | None = None) -> XCodec:
         return network
     able = able or abilities(model.device)
     if model.config.acoustic.kind == "dac":
-        # Spectral networks run at frame rate, so there is little to gain, and their transforms need the digits.
         for name in ("acoustic_encoder", "acoustic_decoder"):
             setattr(network, name, _fast_dac(getattr(network, name), able))
+    elif able.kernels:
+        replace_blocks(network.acoustic_decoder)  # the encoder is a filter bank and little else
     if network.teacher is not None:
         _speed_up_teacher(network.teacher, able)
         if able.kernels and KernelSemanticEncoder.supported(network.semantic_encoder):

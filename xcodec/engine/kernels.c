@@ -390,6 +390,38 @@ void instance_norm(long rows, long columns, float *x, const float *weight, const
     }
 }
 
+/* The sum of a row of columns, or of what lies between them and `mean`, squared; in one order, however wide vectors are. */
+INLINE float row_sum(long columns, const float *x, float mean, int squared)
+{
+    float lanes[COLUMNS] = {0}, total = 0;
+    for (long c = 0; c < columns; c += WIDTH) {
+        vf here = load(x + c) - all(mean);
+        float *lane = lanes + c % COLUMNS;
+        store(lane, load(lane) + (squared ? here * here : here));
+    }
+    for (int i = 0; i < COLUMNS; i++) total += lanes[i];
+    return total;
+}
+
+/* Filters each column of x[rows + taps - 1, columns] by its own taps, and normalises each row of the result. */
+void depthwise_norm(long rows, long columns, long taps, const float *x, const float *filter, const float *bias,
+                    const float *weight, const float *shift, float epsilon, float *out, long threads)
+{
+#pragma omp parallel for num_threads(threads)
+    for (long row = 0; row < rows; row++) {
+        float *y = out + row * columns;
+        for (long c = 0; c < columns; c += WIDTH) {
+            vf sum = load(bias + c);
+            for (long k = 0; k < taps; k++) sum += load(filter + k * columns + c) * load(x + (row + k) * columns + c);
+            store(y + c, sum);
+        }
+        float mean = row_sum(columns, y, 0, 0) / columns;
+        float factor = 1 / __builtin_sqrtf(row_sum(columns, y, mean, 1) / columns + epsilon);
+        for (long c = 0; c < columns; c += WIDTH)
+            store(y + c, (load(y + c) - all(mean)) * all(factor) * load(weight + c) + load(shift + c));
+    }
+}
+
 /* x *= (1 + erf(x / sqrt 2)) / 2; the error function after Abramowitz and Stegun, 7.1.26 (1.5e-7). */
 void gelu(long count, float *x, long threads)
 {

@@ -254,6 +254,33 @@ def instance_norm_(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> N
     _kernels().instance_norm(*x.shape, _pointer(x), _pointer(weight), _pointer(bias), epsilon, _threads())
 
 
+def depthwise_norm(x: Tensor, filters: Tensor, bias: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """The layer norm of a depthwise convolution over time: [T + k - 1, C] contiguous -> [T, C].
+
+    Args:
+        x: C a multiple of 16.
+        filters: [k, C], contiguous.
+        bias: [C].
+        norm: over channels.
+    """
+    rows, columns = len(x) - len(filters) + 1, x.shape[1]
+    out = x.new_empty(rows, columns)
+    _kernels().depthwise_norm(
+        rows,
+        columns,
+        len(filters),
+        _pointer(x),
+        _pointer(filters),
+        _pointer(bias),
+        _pointer(norm.weight),
+        _pointer(norm.bias),
+        norm.eps,
+        _pointer(out),
+        _threads(),
+    )
+    return out
+
+
 def gelu_(x: Tensor) -> Tensor:
     """The GELU of [..., D] contiguous, D a multiple of 16, in place."""
     assert x.numel() % COLUMNS == 0
@@ -277,6 +304,9 @@ def available() -> bool:
     int16_matmul(here, 50, wide, wide, Int16Weight.of(weight[:, :, 0]), bias, integers)
     normed = x.clone()
     instance_norm_(normed, torch.ones(wide), bias, 1e-5)
+    norm = nn.LayerNorm(wide)
+    filtered = depthwise_norm(x, weight[0].T.contiguous(), bias, norm)
+    depthwise = torch.conv1d(x.T[None], weight[:1].transpose(0, 1), bias, groups=wide)[0].T
     around = x[AHEAD - 3 * dilation : AHEAD + 50 + 3 * dilation]
     plain = torch.conv1d(around.T[None], weight, bias, dilation=dilation)[0].T
     expected = plain + (0.7 * plain).sin().square() / 0.7
@@ -284,6 +314,7 @@ def available() -> bool:
         torch.allclose(few, expected, atol=1e-4)
         and torch.allclose(all_taps, expected, atol=1e-5)
         and torch.allclose(normed, nn.functional.group_norm(x.T[None], wide, bias=bias)[0].T, atol=1e-4)
+        and torch.allclose(filtered, norm(depthwise), atol=1e-4)
         and torch.allclose(gelu_(x.clone()), nn.functional.gelu(x), atol=1e-6)
         and torch.allclose(integers, here @ weight[:, :, 0].T + bias, atol=1e-2)
         and torch.equal(nearest(here, packed(-2 * x[:144]), x[:144].square().sum(1)), torch.arange(50) + AHEAD)
