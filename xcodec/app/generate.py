@@ -17,8 +17,8 @@ from torch import Tensor
 
 from xcodec.app import html
 from xcodec.app.clips import JOB, AppError, Wav, chosen, codec_of, samples, shows_errors
-from xcodec.generate.common import decode_stream, default_model
-from xcodec.generate.music import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
+from xcodec.generate.codec_io import decode_stream, default_model
+from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import TextToSpeech
 
 LONGEST_TEXT = 1000

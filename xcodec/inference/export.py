@@ -17,7 +17,6 @@ multiple of `align_frames`.
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import os
 import warnings
@@ -151,35 +150,23 @@ class _Precise(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.fft.rfft:
-            real, imaginary = _fourier_basis(args[0].shape[-1])
-            return torch.complex(args[0] @ real, args[0] @ imaginary)
+            cosine, sine = _fourier_basis(args[0].shape[-1])
+            return torch.complex(args[0] @ torch.from_numpy(cosine), args[0] @ torch.from_numpy(-sine))
         if func is torch.fft.irfft:
-            spectrum = args[0]
-            real, imaginary = _inverse_basis(kwargs["n"])
-            return spectrum.real @ real + spectrum.imag @ imaginary if spectrum.is_complex() else spectrum @ real
+            spectrum, size = args[0], kwargs["n"]
+            shares = np.full((size // 2 + 1, 1), 2 / size, np.float32)  # but for 0 Hz and Nyquist, bins stand for two
+            shares[[0, -1]] = 1 / size
+            real, imaginary = (torch.from_numpy(part.T * shares) for part in _fourier_basis(size))
+            return spectrum.real @ real - spectrum.imag @ imaginary if spectrum.is_complex() else spectrum @ real
         if func is Tensor.cumsum:
             return args[0].double().cumsum(*args[1:]).to(args[0].dtype)
         return func(*args, **(kwargs or {}))
 
 
-@functools.cache  # a graph holds a tensor once, however often it is used
-def _fourier_basis(size: int) -> tuple[Tensor, Tensor]:
-    """Real and imaginary parts [size, size / 2 + 1] of a transform of real values, of even size."""
-    angles = 2 * np.pi * (np.outer(np.arange(size), np.arange(size // 2 + 1)) % size / size)
-    return _float(np.cos(angles)), _float(-np.sin(angles))
-
-
-@functools.cache
-def _inverse_basis(size: int) -> tuple[Tensor, Tensor]:
-    """What real and imaginary parts are multiplied by, [size / 2 + 1, size], on the way back."""
-    shares = np.full((size // 2 + 1, 1), 2 / size)  # but for 0 Hz and Nyquist, bins stand for two
-    shares[[0, -1]] = 1 / size
-    real, imaginary = (part.double().numpy().T * shares for part in _fourier_basis(size))
-    return _float(real), _float(imaginary)
-
-
-def _float(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+def _fourier_basis(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosines and sines [size, size / 2 + 1] of a real transform of even size."""
+    turns = np.outer(np.arange(size), np.arange(size // 2 + 1)) % size / size
+    return np.cos(2 * np.pi * turns).astype(np.float32), np.sin(2 * np.pi * turns).astype(np.float32)
 
 
 @torch.no_grad()
