@@ -12,7 +12,7 @@ from xcodec.app import html
 from xcodec.app.clips import JOB, chosen, codec_of, read_clip, samples, shows_errors
 from xcodec.engine.engine import Codec
 from xcodec.evaluate.codecs import fix_length
-from xcodec.evaluate.probes import code_statistics
+from xcodec.evaluate.token_measures import code_statistics
 
 CHANGES = ["mute", "random codes", "in reverse", "shuffled in time"]
 
