@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from xcodec import audio
 from xcodec.engine.engine import Codec, Engine, load
 from xcodec.utils.errors import one_line
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Wav = NDArray[np.float32]
 """One channel `[T]`."""
 
@@ -41,16 +41,29 @@ def samples() -> dict[str, str]:
     return {path.stem.replace("-", " "): str(path) for path in sorted(SAMPLES.glob("*.flac"))}
 
 
-def chosen(*paths: str | None) -> Path:
-    """The first that is given.
+def sound_input(tab: str, label: str = "A recording", offered: Mapping[str, str] | None = None) -> Any:
+    """A file, which the microphone and what is offered (names and paths) put theirs into: what came last counts."""
+    import gradio as gr
+
+    file = gr.File(label=label, type="filepath", height=172, elem_id=f"{tab}-file")
+    microphone = gr.Audio(sources=["microphone"], type="filepath", label="Microphone", elem_id=f"{tab}-microphone")
+    put: dict[str, Any] = {"outputs": file, "show_progress": "hidden", "api_visibility": "private"}
+    microphone.change(lambda path: path or gr.skip(), microphone, **put)
+    if offered := samples() if offered is None else offered:
+        choice = gr.Dropdown(list(offered.items()), value=None, label="Or one of these", elem_id=f"{tab}-sample")
+        choice.input(lambda path: path or gr.skip(), choice, **put)
+    return file
+
+
+def chosen(path: str | None) -> Path:
+    """The recording that was given.
 
     Raises:
-        AppError: none is.
+        AppError: none was.
     """
-    for path in paths:
-        if path:
-            return Path(path)
-    raise AppError("There is no sound yet: open a file, record, or take a sample.")
+    if not path:
+        raise AppError("There is no sound yet: open a file, record, or take a sample.")
+    return Path(path)
 
 
 def read_clip(path: Path, sample_rate: int, longest: float = LONGEST_SECONDS) -> Wav:
@@ -94,34 +107,13 @@ def codec_of(model: str, engine: str = "exact") -> Codec:
 
 
 @contextmanager
-def _shown() -> Any:
+def errors_shown() -> Iterator[None]:
+    """Errors that a user can cause are shown on the page, in one line; also decorates an event."""
     import gradio
 
     try:
         yield
     except (ValueError, OSError) as error:
-        text = one_line(error)
-        for folder in {os.environ.get("GRADIO_TEMP_DIR"), str(SAMPLES)} - {None}:  # people know the file by its name
-            text = " ".join(word.rsplit("/", 1)[-1] if word.startswith(str(folder)) else word for word in text.split())
+        uploads = re.escape(os.environ.get("GRADIO_TEMP_DIR", ""))  # people know the file by its name
+        text = re.sub(rf"{uploads}/(\w+/)?", "", one_line(error)) if uploads else one_line(error)
         raise gradio.Error(text, title="That did not work", print_exception=False) from error
-
-
-def shows_errors(function: Function) -> Function:
-    """An event whose errors that a user can cause are shown on the page."""
-    import inspect
-
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            with _shown():
-                yield from function(*args, **kwargs)
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        with _shown():
-            return function(*args, **kwargs)
-
-    return plain  # type: ignore[return-value]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
 import struct
-import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from torch import Tensor
 
 from xcodec.app import html
-from xcodec.app.clips import JOB, AppError, Wav, chosen, codec_of, samples, shows_errors
-from xcodec.generate.codec_io import decode_stream, default_model
+from xcodec.app.clips import JOB, AppError, Wav, chosen, codec_of, errors_shown, sound_input
+from xcodec.generate.codec_io import ASSETS, decode_stream
 from xcodec.generate.music_and_sound import MusicGenerator, MusicOptions, SoundGenerator, SoundOptions
 from xcodec.generate.speech import TextToSpeech
+from xcodec.inference.batch import TOKEN_SUFFIX
 
 LONGEST_TEXT = 1000
 """Characters."""
@@ -32,31 +34,21 @@ class Stream:
     """Audio that is played while it is made: pieces in from a job, a WAV file of unknown length out to players."""
 
     def __init__(self, sample_rate: int) -> None:
-        self._pieces = [_endless_header(sample_rate)]
-        self._ended = False
-        self._changed = threading.Condition()
+        self._pieces, self.ended = [_endless_header(sample_rate)], False
 
     def put(self, wav: Wav) -> None:
         """More of it."""
-        with self._changed:
-            self._pieces.append((32767 * np.clip(wav, -1, 1)).astype("<i2").tobytes())
-            self._changed.notify_all()
+        self._pieces.append((32767 * np.clip(wav, -1, 1)).astype("<i2").tobytes())
 
-    def end(self) -> None:
-        """It is whole."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def read(self) -> Iterator[bytes]:
+    async def read(self) -> AsyncIterator[bytes]:
         """From the beginning on, as it comes; a browser may ask more than once."""
-        for number in count():
-            with self._changed:
-                self._changed.wait_for(lambda number=number: number < len(self._pieces) or self._ended)
-                if number >= len(self._pieces):
-                    return
-                piece = self._pieces[number]
-            yield piece
+        sent, ended = 0, False
+        while not ended:
+            ended = self.ended  # before what has come is sent: nothing is missed
+            for piece in self._pieces[sent:]:
+                yield piece
+                sent += 1
+            await asyncio.sleep(0.02)
 
 
 class Streams:
@@ -73,7 +65,7 @@ class Streams:
             self._kept.popitem(last=False)
         return key, self._kept[key]
 
-    def read(self, key: str) -> Iterator[bytes]:
+    def read(self, key: str) -> AsyncIterator[bytes]:
         """The file behind a key, as it is made.
 
         Raises:
@@ -92,49 +84,52 @@ def tabs(streams: Streams) -> None:
     """Build them, inside Gradio's Blocks."""
     import gradio as gr
 
-    with gr.Tab("Speak", id="speak"):
-        text = gr.Textbox(
-            "Good morning. It is raining.", lines=3, max_length=LONGEST_TEXT, label="Text", elem_id="speak-text"
+    with _tab("Speak", streams, speak, "speech") as inputs:
+        inputs.append(
+            gr.Textbox(
+                "Good morning. It is raining.", lines=3, max_length=LONGEST_TEXT, label="Text", elem_id="speak-text"
+            )
         )
-        voice = gr.File(label="A recording of the voice to speak in (0.5 to 30 s), if any", type="filepath", height=140)
-        words = gr.Textbox(label="What is said in it, if known")
-        inputs = [text, voice, words, *_common()]
-        _run(gr.Button("Speak", variant="primary", elem_id="speak-run"), "speak", speak, inputs, streams)
-    with gr.Tab("Continue", id="continue"):
-        file = gr.File(label="A recording to go on from", type="filepath", height=140)
-        sample = gr.Dropdown([("none", ""), *samples().items()], value="", label="Sample")
-        seconds = gr.Slider(1, LONGEST_SECONDS, 10, step=1, label="Seconds to add")
-        inputs = [file, sample, seconds, *_common()]
-        _run(gr.Button("Continue", variant="primary", elem_id="continue-run"), "continue", continued, inputs, streams)
-    with gr.Tab("Sound", id="sound"):
-        caption = gr.Textbox("a dog barks", max_length=200, label="What is to be heard")
-        seconds = gr.Slider(1, 10, 5, step=1, label="Seconds, at most")
-        inputs = [caption, seconds, *_common()]
-        _run(gr.Button("Make the sound", variant="primary", elem_id="sound-run"), "sound", sound, inputs, streams)
+        inputs.append(sound_input("speak", "The voice: a recording of 0.5 to 30 s, if any", _voices()))
+        inputs.append(gr.Textbox(label="What is said in the recording, if known"))
+    with _tab("Continue", streams, continued, "music") as inputs:
+        inputs.append(sound_input("continue", "A recording to go on from"))
+        inputs.append(gr.Slider(1, LONGEST_SECONDS, 10, step=1, label="Seconds to add"))
+    with _tab("Sound", streams, sound, "sound") as inputs:
+        inputs.append(gr.Textbox("a dog barks", max_length=200, label="What is to be heard"))
+        inputs.append(gr.Slider(1, 10, 5, step=1, label="Seconds, at most"))
 
 
-def _common() -> list[Any]:
+@contextmanager
+def _tab(name: str, streams: Streams, make: Any, task: str) -> Iterator[list[Any]]:
+    """A tab that generates: its own inputs, put into the list; what all have; two buttons; the result."""
     import gradio as gr
 
-    return [
-        gr.Textbox(label="Folder of the language model; empty: the one in the package"),
-        gr.Textbox("xcodec-mini", label="Codec of its tokens: name or folder"),
-        gr.Number(0, precision=0, minimum=0, label="Seed"),
-    ]
-
-
-def _run(button: Any, name: str, make: Any, inputs: list[Any], streams: Streams) -> None:
-    """Let a button generate, with a player that begins at once, progress, and at the end the whole."""
-    import gradio as gr
-
-    live, said, result = gr.HTML(), gr.Markdown(elem_id=f"{name}-said"), gr.HTML(elem_id=f"{name}-result")
+    here, inputs = name.lower(), []
+    inside = (ASSETS / f"xcodec-mini-{task}").is_dir()
+    with gr.Tab(name, id=here), gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            yield inputs
+            with gr.Accordion("Model and seed", open=not inside):
+                label = f"Folder of the language model for {task}"
+                inputs.append(gr.Textbox(label=label, placeholder="the one in the package" if inside else ""))
+                inputs.append(gr.Textbox("xcodec-mini", label="Codec of its tokens: name or folder"))
+                inputs.append(gr.Number(0, precision=0, minimum=0, label="Seed"))
+            button = gr.Button(name, variant="primary", elem_id=f"{here}-run")
+            stop = gr.Button("Stop", elem_id=f"{here}-stop")
+        with gr.Column(scale=2, min_width=300):
+            about = "Here you will hear what is made, from the moment that its beginning is there."
+            live, said = gr.HTML(html.hint(about)), gr.Markdown(elem_id=f"{here}-said")
+            result = gr.HTML(elem_id=f"{here}-result")
 
     def events(*given: Any) -> Iterator[Any]:
         yield "", "Loading the model …", ""
-        sample_rate, pieces = make(*given)
-        yield from _played(streams, sample_rate, pieces)
+        with errors_shown():
+            sample_rate, pieces = make(*given)
+            yield from _played(streams, sample_rate, pieces)
 
-    button.click(shows_errors(events), inputs, [live, said, result], **JOB)
+    running = button.click(events, inputs, [live, said, result], **JOB)
+    stop.click(lambda: "Stopped.", None, said, cancels=[running], api_visibility="private")
 
 
 def _played(streams: Streams, sample_rate: int, pieces: Iterable[Tensor]) -> Iterator[Any]:
@@ -152,7 +147,7 @@ def _played(streams: Streams, sample_rate: int, pieces: Iterable[Tensor]) -> Ite
             )
             yield player if len(made) == 1 else gr.skip(), f"{seconds:.1f} s so far …", ""
     finally:
-        out.end()
+        out.ended = True
     if not made:
         raise AppError("The language model ended at once; try another seed.")
     wav = np.concatenate(made)
@@ -178,15 +173,22 @@ def speak(text: str, voice: str | None, words: str, model: str, codec: str, seed
     return tts.sample_rate, tts.stream(text, voice, prompt_text, seed=int(seed))
 
 
+def _voices() -> dict[str, str]:
+    """Those in the package: names and paths."""
+    folder = ASSETS / "xcodec-mini-speech" / "voices"
+    return {path.stem: str(path) for path in sorted(folder.glob("*" + TOKEN_SUFFIX))}
+
+
 def _folder(model: str, task: str) -> Path:
-    return Path(model.strip()) if model.strip() else default_model(task)
+    folder = Path(model.strip()) if model.strip() else ASSETS / f"xcodec-mini-{task}"
+    if not folder.is_dir():
+        raise AppError(f"There is no folder {folder}." if model.strip() else f"Name the folder of a model for {task}.")
+    return folder
 
 
-def continued(
-    file: str | None, sample: str, seconds: float, model: str, codec: str, seed: int
-) -> tuple[int, Iterator[Tensor]]:
+def continued(file: str | None, seconds: float, model: str, codec: str, seed: int) -> tuple[int, Iterator[Tensor]]:
     """Sample rate, and pieces of audio: the prompt, and what follows it."""
-    prompt, opened = chosen(file, sample), codec_of(codec)
+    prompt, opened = chosen(file), codec_of(codec)
     generator = MusicGenerator(_folder(model, "music"), opened)
     begun = generator.read_prompt(prompt)
     new = generator.generate(begun, MusicOptions(seconds=seconds, seed=int(seed)))

@@ -26,7 +26,7 @@ CSS = """
 .xc dl {display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .5rem 1rem; margin: .6rem 0}
 .xc dt {opacity: .75; font-size: .9em} .xc dd {margin: 0; font-variant-numeric: tabular-nums}
 .xc table {border-collapse: collapse; width: 100%} .xc th, .xc td {text-align: right; padding: .15rem .5rem}
-.xc .xc-scroll {overflow-x: auto}
+.xc .xc-scroll {overflow-x: auto} .xc .xc-hint {opacity: .75; padding: 2rem 1rem; text-align: center}
 """
 SWITCH = (
     "const p = [...this.closest('.xc').querySelectorAll('audio')];"
@@ -43,17 +43,16 @@ def wav_bytes(wav: Wav, sample_rate: int) -> bytes:
     return file.getvalue()
 
 
-def player(title: str, wav: Wav, sample_rate: int, picture: bool = True, autoplay: bool = False) -> str:
+def player(title: str, wav: Wav, sample_rate: int, picture: bool = True) -> str:
     """A player, with a spectrogram."""
     image = ""
     if picture:
         at_16k = resample(wav[None], sample_rate, 16_000)[0]
         image = f'<img alt="Spectrogram: {escape(title)}" src="{spectrogram_png(at_16k)}">'
     sound = data_address(wav_bytes(wav, sample_rate), "audio/wav")
-    auto = " autoplay" if autoplay else ""
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>{image}"
-        f'<audio controls{auto} aria-label="{escape(title)}" src="{sound}"></audio></figure>'
+        f'<audio controls aria-label="{escape(title)}" src="{sound}"></audio></figure>'
     )
 
 
@@ -61,6 +60,11 @@ def players(parts: Sequence[str], switch: bool = True) -> str:
     """Players side by side, and a button that switches between them at the same position."""
     button = f'<button type="button" onclick="{SWITCH}">Switch, at the same position</button>' if switch else ""
     return f'<div class="xc"><div class="xc-players">{"".join(parts)}</div>{button}</div>'
+
+
+def hint(text: str) -> str:
+    """What will be here."""
+    return f'<div class="xc"><p class="xc-hint">{escape(text)}</p></div>'
 
 
 def facts(values: Mapping[str, str]) -> str:
@@ -73,7 +77,8 @@ def token_map(codes: NDArray[Any], codebook_size: int) -> str:
     """A picture of codes `[K, F]`."""
     address = token_png(codes, codebook_size)
     return (
-        f'<div class="xc"><figure><img alt="Map of codes over time, a row per codebook" src="{address}"></figure></div>'
+        f'<div class="xc"><figure><img alt="Map of codes over time, a row per codebook" src="{address}">'
+        "A row for each codebook, the coarsest on top; a colour for each code; time from left to right.</figure></div>"
     )
 
 

@@ -11,7 +11,7 @@ import torch
 
 from xcodec import audio
 from xcodec.app import html
-from xcodec.app.clips import JOB, AppError, Wav, chosen, codec_of, read_clip, samples, shows_errors
+from xcodec.app.clips import JOB, LONGEST_SECONDS, AppError, Wav, chosen, codec_of, errors_shown, read_clip, sound_input
 from xcodec.engine.engine import Codec
 from xcodec.evaluate.codecs import fix_length
 from xcodec.evaluate.metrics import MetricError, MissingBackendError, compute, make
@@ -25,9 +25,7 @@ def tab(models: list[str]) -> None:
 
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            file = gr.File(label="A recording, or an .xc file", type="filepath", height=140, elem_id="listen-file")
-            microphone = gr.Audio(sources=["microphone"], type="filepath", label="Microphone")
-            sample = gr.Dropdown([("none", ""), *samples().items()], value="", label="Sample")
+            file = sound_input("listen", "A recording, or an .xc file")
             model = gr.Dropdown(models, value=models[0], allow_custom_value=True, label="Model: name or folder")
             choices, best = _bandwidths(models[0])
             bandwidth = gr.Radio(
@@ -36,11 +34,15 @@ def tab(models: list[str]) -> None:
             engine = gr.Radio(["exact", "fast"], value="exact", label="Engine")
             button = gr.Button("Encode and decode", variant="primary", elem_id="listen-run")
         with gr.Column(scale=2, min_width=300):
-            result = gr.HTML(elem_id="listen-result")
-    inputs = [file, microphone, sample, model, bandwidth, engine]
-    model.change(shows_errors(_radio), model, bandwidth, **JOB)
-    button.click(shows_errors(listen), inputs, result, **JOB)
-    bandwidth.input(shows_errors(listen), inputs, result, **JOB)
+            result = gr.HTML(
+                html.hint("Open a recording: here you will hear it beside what the codec makes of it."),
+                elem_id="listen-result",
+            )
+    inputs = [file, model, bandwidth, engine]
+    model.change(errors_shown()(_radio), model, bandwidth, **JOB)
+    button.click(errors_shown()(listen), inputs, result, **JOB)
+    again = lambda file, *chosen: listen(file, *chosen) if file else gr.skip()  # noqa: E731
+    bandwidth.input(errors_shown()(again), inputs, result, **JOB)
 
 
 def _bandwidths(model: str) -> tuple[list[str], str]:
@@ -56,9 +58,9 @@ def _radio(model: str) -> Any:
     return gr.Radio(choices=choices, value=value)
 
 
-def listen(file: str | None, microphone: str | None, sample: str, model: str, kbps: str, engine: str) -> str:
+def listen(file: str | None, model: str, kbps: str, engine: str) -> str:
     """What the tab shows."""
-    path, codec = chosen(file, microphone, sample), codec_of(model, engine)
+    path, codec = chosen(file), codec_of(model, engine)
     with path.open("rb") as opened:
         if opened.read(len(MAGIC)) == MAGIC:
             return _decoded_file(path, codec)
@@ -86,7 +88,7 @@ def _decoded_file(path: Path, codec: Codec) -> str:
     with open_tokens(path) as tokens:
         header = tokens.header
         header.expect(codec.config.name, bytes.fromhex(codec.fingerprint.tokens), path.name)
-        if header.samples > 120 * header.sample_rate or header.channels != 1:
+        if header.samples > LONGEST_SECONDS * header.sample_rate or header.channels != 1:
             raise AppError(f"{path.name} has {header.channels} channels and {header.samples} samples: too much here.")
         codes = np.concatenate(list(tokens.blocks()), axis=2)[0]  # (1, K, F) -> (K, F)
     decoded = fix_length(codec.decode(torch.from_numpy(codes))[0, 0].cpu().numpy(), header.samples)

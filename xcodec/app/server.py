@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from typing import Any
 
-from xcodec.app.clips import CORES, LARGEST_BYTES
+from xcodec.app.clips import CORES, LARGEST_BYTES, SAMPLES
+from xcodec.generate.codec_io import ASSETS
 
 MODELS = ["xcodec-mini"]
 WAITING = 20
@@ -63,6 +65,7 @@ def application(models: list[str]) -> Any:
         max_file_size=LARGEST_BYTES,
         ssr_mode=False,
         footer_links=[],
+        allowed_paths=[str(SAMPLES), str(ASSETS)],  # what is offered
         pwa=False,
     )
 
@@ -71,6 +74,7 @@ def serve(host: str, port: int, models: list[str], open_browser: bool = True) ->
     """Serve the page until it is interrupted. What was uploaded is gone after that.
 
     Raises:
+        OSError: the address or the port cannot be had.
         ModuleNotFoundError: Gradio is not installed; the command line says how to get it.
     """
     # Before Gradio is imported, which reads them: it asks nobody for a newer version, and counts no visits.
@@ -78,13 +82,19 @@ def serve(host: str, port: int, models: list[str], open_browser: bool = True) ->
     import torch
     import uvicorn
 
+    try:  # before all that takes long
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; choose others: --host, --port", f"{host}, port {port}") from None
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
     torch.set_num_threads(1)  # a job has a core to itself
     with tempfile.TemporaryDirectory(prefix="xcodec-app-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch
         app = application(models)
-        print(f"http://{host}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        print(f"{address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         if open_browser:
             import webbrowser
 
-            webbrowser.open(f"http://{host}:{port}/")
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+            webbrowser.open(address)
+        # Pages that are open do not keep it from ending.
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run([listening])

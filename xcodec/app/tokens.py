@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xcodec.app import html
-from xcodec.app.clips import JOB, chosen, codec_of, read_clip, samples, shows_errors
+from xcodec.app.clips import JOB, chosen, codec_of, errors_shown, read_clip, sound_input
 from xcodec.engine.engine import Codec
 from xcodec.evaluate.codecs import fix_length
 from xcodec.evaluate.token_measures import code_statistics
@@ -24,31 +24,25 @@ def tab(models: list[str]) -> None:
     count = codec_of(models[0]).config.quantizer.codebooks
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            file = gr.File(label="A recording", type="filepath", height=140, elem_id="tokens-file")
-            microphone = gr.Audio(sources=["microphone"], type="filepath", label="Microphone")
-            sample = gr.Dropdown([("none", ""), *samples().items()], value="", label="Sample")
+            file = sound_input("tokens")
             model = gr.Dropdown(models, value=models[0], allow_custom_value=True, label="Model: name or folder")
-            changed = gr.CheckboxGroup([str(k + 1) for k in range(count)], label="Codebooks to change, the coarsest 1")
+            changed = gr.CheckboxGroup(
+                [str(k + 1) for k in range(count)], label="Codebooks to change (1 is the coarsest)"
+            )
             change = gr.Radio(CHANGES, value=CHANGES[0], label="Change")
             seed = gr.Number(0, precision=0, label="Seed")
             button = gr.Button("Show the tokens", variant="primary", elem_id="tokens-run")
         with gr.Column(scale=2, min_width=300):
-            result = gr.HTML(elem_id="tokens-result")
-    inputs = [file, microphone, sample, model, changed, change, seed]
-    button.click(shows_errors(tokens), inputs, result, **JOB)
+            result = gr.HTML(
+                html.hint("Open a recording: here you will see its codes, and hear what a change does."),
+                elem_id="tokens-result",
+            )
+    button.click(errors_shown()(tokens), [file, model, changed, change, seed], result, **JOB)
 
 
-def tokens(
-    file: str | None,
-    microphone: str | None,
-    sample: str,
-    model: str,
-    changed: list[str],
-    change: str,
-    seed: float,
-) -> str:
+def tokens(file: str | None, model: str, changed: list[str], change: str, seed: float) -> str:
     """What the tab shows."""
-    codec, path = codec_of(model), chosen(file, microphone, sample)
+    codec, path = codec_of(model), chosen(file)
     wav = read_clip(path, codec.sample_rate)
     codes = codec.encode(wav)
     rows = [int(each) - 1 for each in changed if int(each) <= codes.shape[1]]

@@ -56,7 +56,7 @@ Offered = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=
 def open_app(
     models: Offered = None,
     host: Annotated[str, typer.Option(help="Another address lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
     browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
     """Open a page to hear codecs, see tokens, and generate audio.
