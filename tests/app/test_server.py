@@ -31,15 +31,18 @@ def address(scratch: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "xcodec", "app", "--no-browser", "--port", "0"]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith("http://127.0.0.1:"), said
-        yield said.split()[0]
-        # Uploads lie in one folder, which goes with the server, however it is ended.
-        assert [path.name.startswith("xcodec-app-") for path in scratch.iterdir()] == [True]
-        process.terminate()
-        process.wait(60)
-        assert list(scratch.iterdir()) == []
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert said.startswith("http://127.0.0.1:"), said
+            yield said.split()[0]
+            # Uploads lie in one folder, which goes with the server.
+            assert len(list(scratch.glob("xcodec-app-*"))) == 1
+            process.terminate()
+            process.wait(60)
+            assert not list(scratch.glob("xcodec-app-*"))
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

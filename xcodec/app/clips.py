@@ -46,7 +46,9 @@ def sound_input(tab: str, label: str = "A recording", offered: Mapping[str, str]
     import gradio as gr
 
     file = gr.File(label=label, type="filepath", height=172, elem_id=f"{tab}-file")
-    microphone = gr.Audio(sources=["microphone"], type="filepath", label="Microphone", elem_id=f"{tab}-microphone")
+    microphone = gr.Audio(
+        sources=["microphone"], type="filepath", label="Microphone", buttons=[], elem_id=f"{tab}-microphone"
+    )
     put: dict[str, Any] = {"outputs": file, "show_progress": "hidden", "api_visibility": "private"}
     microphone.change(lambda path: path or gr.skip(), microphone, **put)
     if offered := samples() if offered is None else offered:

@@ -29,7 +29,7 @@ def tab(models: list[str]) -> None:
             codecs = gr.CheckboxGroup(
                 [*OFFERED, *models[1:]], value=["original", "xcodec-mini@4", "opus@6"], label=f"Codecs, at most {MOST}"
             )
-            more = gr.Textbox(label="Others", placeholder="NAME@KBPS or FOLDER@KBPS, separated by blanks")
+            more = gr.Textbox("", label="Others", placeholder="NAME@KBPS or FOLDER@KBPS, separated by blanks")
             blind = gr.Checkbox(True, label="Blind: shuffled, without names")
             button = gr.Button("Code the clip", variant="primary", elem_id="compare-run")
         with gr.Column(scale=2, min_width=300):

@@ -91,7 +91,7 @@ def tabs(streams: Streams) -> None:
             )
         )
         inputs.append(sound_input("speak", "The voice: a recording of 0.5 to 30 s, if any", _voices()))
-        inputs.append(gr.Textbox(label="What is said in the recording, if known"))
+        inputs.append(gr.Textbox("", label="What is said in the recording, if known"))
     with _tab("Continue", streams, continued, "music") as inputs:
         inputs.append(sound_input("continue", "A recording to go on from"))
         inputs.append(gr.Slider(1, LONGEST_SECONDS, 10, step=1, label="Seconds to add"))
@@ -112,7 +112,7 @@ def _tab(name: str, streams: Streams, make: Any, task: str) -> Iterator[list[Any
             yield inputs
             with gr.Accordion("Model and seed", open=not inside):
                 label = f"Folder of the language model for {task}"
-                inputs.append(gr.Textbox(label=label, placeholder="the one in the package" if inside else ""))
+                inputs.append(gr.Textbox("", label=label, placeholder="the one in the package" if inside else ""))
                 inputs.append(gr.Textbox("xcodec-mini", label="Codec of its tokens: name or folder"))
                 inputs.append(gr.Number(0, precision=0, minimum=0, label="Seed"))
             button = gr.Button(name, variant="primary", elem_id=f"{here}-run")
@@ -123,12 +123,11 @@ def _tab(name: str, streams: Streams, make: Any, task: str) -> Iterator[list[Any
             result = gr.HTML(elem_id=f"{here}-result")
 
     def events(*given: Any) -> Iterator[Any]:
-        yield "", "Loading the model …", ""
         with errors_shown():
             sample_rate, pieces = make(*given)
             yield from _played(streams, sample_rate, pieces)
 
-    running = button.click(events, inputs, [live, said, result], **JOB)
+    running = button.click(events, inputs, [live, said, result], show_progress_on=said, **JOB)
     stop.click(lambda: "Stopped.", None, said, cancels=[running], api_visibility="private")
 
 
@@ -142,10 +141,7 @@ def _played(streams: Streams, sample_rate: int, pieces: Iterable[Tensor]) -> Ite
             made.append(piece[0].numpy())
             out.put(made[-1])
             seconds = sum(map(len, made)) / sample_rate
-            player = (
-                f'<div class="xc"><audio controls autoplay aria-label="As it is made" src="stream/{key}"></audio></div>'
-            )
-            yield player if len(made) == 1 else gr.skip(), f"{seconds:.1f} s so far …", ""
+            yield html.live(f"stream/{key}") if len(made) == 1 else gr.skip(), f"{seconds:.1f} s so far …", ""
     finally:
         out.ended = True
     if not made:

@@ -26,6 +26,7 @@ CSS = """
 .xc dl {display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .5rem 1rem; margin: .6rem 0}
 .xc dt {opacity: .75; font-size: .9em} .xc dd {margin: 0; font-variant-numeric: tabular-nums}
 .xc table {border-collapse: collapse; width: 100%} .xc th, .xc td {text-align: right; padding: .15rem .5rem}
+.xc-live::-webkit-media-controls-timeline, .xc-live::-webkit-media-controls-time-remaining-display {display: none}
 .xc .xc-scroll {overflow-x: auto} .xc .xc-hint {opacity: .75; padding: 2rem 1rem; text-align: center}
 """
 SWITCH = (
@@ -54,6 +55,12 @@ def player(title: str, wav: Wav, sample_rate: int, picture: bool = True) -> str:
         f"<figure><figcaption>{escape(title)}</figcaption>{image}"
         f'<audio controls aria-label="{escape(title)}" src="{sound}"></audio></figure>'
     )
+
+
+def live(address: str) -> str:
+    """A player of what is still being made, and how long it will be is not known."""
+    sound = f'<audio class="xc-live" controls autoplay aria-label="As it is made" src="{address}"></audio>'
+    return f'<div class="xc">{sound}</div>'
 
 
 def players(parts: Sequence[str], switch: bool = True) -> str:
