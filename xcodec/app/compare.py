@@ -9,7 +9,7 @@ from typing import Any
 
 from xcodec import audio
 from xcodec.app import html
-from xcodec.app.clips import JOB, AppError, chosen, errors_shown, read_clip, sound_input
+from xcodec.app.clips import JOB, SAMPLES, AppError, chosen, errors_shown, read_clip, sound_input
 from xcodec.evaluate.codecs import open_codecs
 
 MOST = 6
@@ -19,15 +19,22 @@ RATINGS = [("1 bad", 1), ("2 poor", 2), ("3 fair", 3), ("4 good", 4), ("5 excell
 OFFERED = ["original", "xcodec-mini@4", "xcodec-mini@2", "xcodec-mini@1", "opus@6", "opus@12", "codec2@3.2"]
 
 
+ACOUSTIC = SAMPLES.parent / "checkpoints/xcodec-mini-acoustic"
+"""Of xcodec-mini, without the semantic branch; in a checkout."""
+
+
 def tab(models: list[str]) -> None:
     """Build it, inside Gradio's Blocks."""
     import gradio as gr
 
+    twin = [(f"{ACOUSTIC.name}@4", f"{ACOUSTIC}@4")] if ACOUSTIC.is_dir() else []
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             file = sound_input("compare")
             codecs = gr.CheckboxGroup(
-                [*OFFERED, *models[1:]], value=["original", "xcodec-mini@4", "opus@6"], label=f"Codecs, at most {MOST}"
+                [*OFFERED, *twin, *models[1:]],
+                value=["original", "xcodec-mini@4", "opus@6"],
+                label=f"Codecs, at most {MOST}",
             )
             more = gr.Textbox("", label="Others", placeholder="NAME@KBPS or FOLDER@KBPS, separated by blanks")
             blind = gr.Checkbox(True, label="Blind: shuffled, without names")

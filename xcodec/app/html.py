@@ -23,6 +23,7 @@ CSS = """
 .xc-row {display: flex; flex-wrap: wrap; gap: .6rem; margin: .6rem 0}
 .xc a.xc-button, .xc button {padding: .45rem .9rem; border-radius: .5rem; border: 1px solid currentColor;
   color: inherit; text-decoration: none; cursor: pointer; background: none; font: inherit}
+.xc button {margin-top: .5rem} .xc td {white-space: nowrap}
 .xc dl {display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .5rem 1rem; margin: .6rem 0}
 .xc dt {opacity: .75; font-size: .9em} .xc dd {margin: 0; font-variant-numeric: tabular-nums}
 .xc table {border-collapse: collapse; width: 100%} .xc th, .xc td {text-align: right; padding: .15rem .5rem}
