@@ -96,7 +96,7 @@ def test_codes_and_audio_are_those_of_python(codec: XCodec, page: Any, tmp_path:
     assert said == "4.5 s at 4 kbit/s."
     made = json.loads(saved(page, "#save-json", tmp_path).read_text())
     codes = torch.tensor(made["codes"])[None]
-    expected = codec.encode(torch.from_numpy(wav).float())
+    expected = codec.encode(torch.from_numpy(wav).float()[None])
     same = (codes == expected).double().mean((0, 2))
     print(f"codes equal to Python's, by codebook: {[round(100 * float(each), 1) for each in same]} %")
     assert same[0] >= 0.99

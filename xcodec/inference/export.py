@@ -187,7 +187,6 @@ def _to_onnx(graph: nn.Module, given: dict[str, Tensor], output: str, hop: int, 
             opset_version=_OPSET,
             external_data=False,
             verbose=False,
-            optimize=False,
         )
 
 
