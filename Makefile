@@ -30,7 +30,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), which takes some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[train,evaluate,lm,scale,export,dev]"
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[train,evaluate,lm,scale,export,app,dev]"
 	@# Its weights are what is wanted; what it would pull in does not build everywhere.
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --no-deps Resemblyzer
 	@touch $@

@@ -14,8 +14,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 PATIENCE = 120_000
@@ -64,6 +66,18 @@ def browser_path() -> str:
     if os.environ.get("XCODEC_TEST_BROWSER") == "required":
         pytest.fail("there is no chromium, and .ci/run requires it")
     pytest.skip("there is no chromium: apt-get install chromium")
+
+
+def write_silent_video(path: Path, seconds: int = 5) -> None:
+    """Pictures without a sound track."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, width=64, height=64, pix_fmt="yuv420p")
+        for number in range(10 * seconds):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 5 * number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")

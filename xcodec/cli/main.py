@@ -49,6 +49,25 @@ def _global_options(
 ) -> None: ...
 
 
+Offered = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="To offer, besides xcodec-mini.")]
+
+
+@app.command("app")
+def open_app(
+    models: Offered = None,
+    host: Annotated[str, typer.Option(help="Another address lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
+    browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Open a page to hear codecs, see tokens, and generate audio.
+
+    Example: xcodec app
+    """
+    from xcodec.app.server import MODELS, serve
+
+    serve(host, port, [*dict.fromkeys([*MODELS, *(models or [])])], browse)
+
+
 for _subcommand in (reconstruct, encode, decode, info, tokenize, train, convert, export):
     app.command()(_subcommand)
 app.add_typer(generate_app, name="generate")

@@ -151,13 +151,24 @@ def convert(
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, a folder or an official .pth file.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To write; an export in it is replaced.")],
-    file_format: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Of the graphs.")] = "onnx",
+    file_format: Annotated[
+        Literal["onnx", "openvino", "web"], typer.Option("--format", help="web: graphs with a page that runs them.")
+    ] = "onnx",
+    runtime: Annotated[
+        Path | None, typer.Option(help="web: folder dist of onnxruntime-web.", show_default="npm fetches it, once")
+    ] = None,
 ) -> None:
     """Write teacher, encoder and decoder as graphs that run without PyTorch.
 
     Example: xcodec export xcodec-mini graphs --format onnx
+
+    A page that encodes and decodes in any browser: xcodec export xcodec-mini page --format web
     """
     from xcodec.codec.model import XCodec
     from xcodec.inference.export import export as write_graphs
+    from xcodec.inference.web import export_web
 
-    write_graphs(XCodec.from_pretrained(model), folder, file_format)
+    if file_format == "web":
+        export_web(XCodec.from_pretrained(model), folder, runtime)
+    else:
+        write_graphs(XCodec.from_pretrained(model), folder, file_format)
