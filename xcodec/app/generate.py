@@ -105,7 +105,8 @@ def _tab(name: str, streams: Streams, make: Any, task: str) -> Iterator[list[Any
     """A tab that generates: its own inputs, put into the list; what all have; two buttons; the result."""
     import gradio as gr
 
-    here, inputs = name.lower(), []
+    here = name.lower()
+    inputs: list[Any] = []
     inside = (ASSETS / f"xcodec-mini-{task}").is_dir()
     with gr.Tab(name, id=here), gr.Row():
         with gr.Column(scale=1, min_width=280):

@@ -55,12 +55,12 @@ def application(models: list[str]) -> Any:
         except KeyError:
             raise HTTPException(404, "there is no such stream") from None
 
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # Gradio's own come from elsewhere
+    theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # its own come from elsewhere
     return gr.mount_gradio_app(
         app,
         build(streams, models),
         path="/",
-        theme=gr.themes.Soft(**fonts),
+        theme=theme,
         css=CSS,
         max_file_size=LARGEST_BYTES,
         ssr_mode=False,
