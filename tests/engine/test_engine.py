@@ -172,14 +172,16 @@ def test_nor_on_what_surrounds_the_loading(tmp_path: Path, wav: Tensor, surround
 @pytest.mark.usefixtures("any_number_of_threads")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nor_on_threads(wide_codec: XCodec, wav: Tensor, engine: Engine) -> None:
-    """Here even to the bit, but for the teacher, whose attention is PyTorch's."""
+    """Here even to the bit, but for the teacher, whose attention is PyTorch's: on some processors it rounds otherwise
+    on another number of threads, and codes that are nearly tied change."""
     codec = Codec(wide_codec, engine)
     codes = codec.encode(wav)
-    audio = codec.decode(codes)
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        assert torch.equal(codec.encode(wav), codes)
-        assert torch.equal(codec.decode(codes), audio)
+    with torch.no_grad():
+        features, audio = codec.network.acoustic_encoder(wav), codec.decode(codes)
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(codec.network.acoustic_encoder(wav), features)
+            assert torch.equal(codec.decode(codes), audio)
 
 
 def surroundings_now() -> list[object]:
